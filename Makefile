@@ -1,0 +1,61 @@
+# Everything runs in .venv, which `make env` makes; nothing has to be installed by hand.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+SOURCES := .ci src tests docs examples benchmarks
+RUN := .venv/bin/python -m
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: ## Make .venv from the lock (done by every other target)
+	@$(PYTHON) .ci/env.py
+
+.PHONY: test
+test: check docs ## Check all: lint, types, docs, then every test on a real cluster, started and stopped
+	$(RUN) pytest
+
+.PHONY: unit
+unit: env ## Run the tests that need no cluster
+	$(RUN) pytest tests/unit src
+
+.PHONY: check
+check: env ## Lint, check the format and the types
+	$(RUN) ruff check $(SOURCES)
+	$(RUN) ruff format --check $(SOURCES)
+	$(RUN) mypy
+
+.PHONY: format
+format: env ## Format the code and fix what can be fixed
+	$(RUN) ruff check --fix $(SOURCES)
+	$(RUN) ruff format $(SOURCES)
+
+.PHONY: docs
+docs: env ## Build the docs into build/docs, warnings are errors
+	$(RUN) sphinx -n -W --keep-going -q -b html docs build/docs
+
+.PHONY: cluster
+cluster: env ## Start the test cluster and print how to use it
+	$(RUN) tests.cluster up
+
+.PHONY: cluster-down
+cluster-down: env ## Stop the test cluster and remove every trace of it
+	$(RUN) tests.cluster down
+
+.PHONY: demo
+demo: env ## Run the first endpoint on your cluster, or else on the test cluster
+	.ci/demo
+
+.PHONY: bench
+bench: env ## Run the benchmarks on the test cluster
+	$(RUN) pytest benchmarks
+
+.PHONY: lock
+lock: ## Choose the newest versions that pyproject.toml allows, and lock them
+	PYTHON=$(PYTHON) .ci/lock
+
+.PHONY: clean
+clean: ## Remove what was made in this checkout; the cache outside it stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

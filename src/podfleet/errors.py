@@ -1,0 +1,238 @@
+"""Every error that podfleet raises, as one tree.
+
+::
+
+    PodfleetError
+    ├── ConfigurationError            an argument or a setting is wrong (also a ValueError)
+    ├── ApiError                      the API server answered with a failure
+    │   ├── NotFound                  404
+    │   ├── AlreadyExists             409, reason AlreadyExists
+    │   ├── Conflict                  409, any other reason: somebody else wrote first
+    │   ├── Gone                      410: the watch version is too old
+    │   ├── Invalid                   422 or 400: the object or patch was refused
+    │   ├── Unauthorized              401
+    │   ├── Forbidden                 403: rights are missing
+    │   │   ├── QuotaExceeded         403 by a ResourceQuota
+    │   │   └── AdmissionRefused      403 by Pod Security or another admission plugin
+    │   ├── Throttled                 429
+    │   └── ServerError               5xx
+    ├── TransportError                no answer: connection, TLS or time
+    ├── AllocationError               `allocate` could not hand out a server
+    │   ├── Exhausted                 the cluster has no room: nodes, quota
+    │   │   └── PortPoolExhausted     ... or the pool has no port
+    │   ├── Contended                 other callers were faster each time
+    │   └── AllocationTimeout         the time was up; the last status seen is in it
+    ├── ServerFailed                  a server will never be ready; its diagnosis is in it
+    └── WaitTimeout                   a waiter's time was up (also a TimeoutError)
+
+Every message says what happened, to which object, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from podfleet.model import Diagnosis
+
+__all__ = [
+    "AdmissionRefused",
+    "AllocationError",
+    "AllocationTimeout",
+    "AlreadyExists",
+    "ApiError",
+    "ConfigurationError",
+    "Conflict",
+    "Contended",
+    "Exhausted",
+    "Forbidden",
+    "Gone",
+    "Invalid",
+    "NotFound",
+    "PodfleetError",
+    "PortPoolExhausted",
+    "QuotaExceeded",
+    "ServerError",
+    "ServerFailed",
+    "Throttled",
+    "TransportError",
+    "Unauthorized",
+    "WaitTimeout",
+]
+
+
+class PodfleetError(Exception):
+    """The root: ``except PodfleetError`` catches all that podfleet raises on purpose."""
+
+
+class ConfigurationError(PodfleetError, ValueError):
+    """An argument or a setting is wrong; nothing was done.
+
+    Args:
+        field: The argument, as the caller spelled it: ``"PortPool.first"``.
+        value: The value that was given.
+        advice: What is allowed, or what to do.
+
+    Example:
+        >>> raise ConfigurationError("Port.number", 70000, "must be between 1 and 65535")
+        Traceback (most recent call last):
+            ...
+        podfleet.errors.ConfigurationError: Port.number: 70000: must be between 1 and 65535
+    """
+
+    def __init__(self, field: str, value: object, advice: str) -> None:
+        super().__init__(f"{field}: {value!r}: {advice}")
+        self.field = field
+        self.value = value
+        self.advice = advice
+
+
+class ApiError(PodfleetError):
+    """The API server answered with a failure.
+
+    Attributes:
+        status: The HTTP status code, 400 to 599.
+        reason: The ``reason`` of the Kubernetes ``Status`` object: ``"Forbidden"``.
+        details: Its ``details``: the object's kind and name, and the causes.
+        retry_after: Seconds that the server asked to wait, or ``None``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.details: Mapping[str, Any] = details or {}
+        self.retry_after = retry_after
+
+
+class NotFound(ApiError):
+    """The object does not exist (404)."""
+
+
+class AlreadyExists(ApiError):
+    """An object of that name exists already (409)."""
+
+
+class Conflict(ApiError):
+    """The object changed since it was read, or a precondition failed (409)."""
+
+
+class Gone(ApiError):
+    """The version asked for was compacted away (410): list again."""
+
+
+class Invalid(ApiError):
+    """The API server refused the object or the patch as wrong (400, 422)."""
+
+
+class Unauthorized(ApiError):
+    """The API server does not know this client (401): check the credentials."""
+
+
+class Forbidden(ApiError):
+    """The client lacks a right (403): apply the Role that ``fleet.rbac()`` prints."""
+
+
+class QuotaExceeded(Forbidden):
+    """A ResourceQuota of the namespace is used up (403)."""
+
+
+class AdmissionRefused(Forbidden):
+    """An admission plugin, such as Pod Security, refused the object (403)."""
+
+
+class Throttled(ApiError):
+    """The API server asks to slow down (429)."""
+
+
+class ServerError(ApiError):
+    """The API server failed (5xx); whether it carried the request out is not known."""
+
+
+class TransportError(PodfleetError):
+    """No answer came: the connection, TLS or the time failed.
+
+    Whether the API server carried the request out is not known.
+    """
+
+
+class AllocationError(PodfleetError):
+    """``allocate`` could not hand out a server; it left nothing behind.
+
+    Attributes:
+        diagnosis: What the cluster said last about the server that was waited for,
+            or ``None`` if it said nothing.
+    """
+
+    def __init__(self, message: str, *, diagnosis: Diagnosis | None = None) -> None:
+        super().__init__(message)
+        self.diagnosis = diagnosis
+
+
+class Exhausted(AllocationError):
+    """The cluster has no room for another server: no node fits, or a quota is used up."""
+
+
+class PortPoolExhausted(Exhausted):
+    """A `PortPool` cannot give as many ports as were asked.
+
+    Attributes:
+        asked: The number of ports asked for.
+        free: The number of ports that are free.
+        held_by: The holders of each port in use.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        asked: int,
+        free: int,
+        held_by: Mapping[int, tuple[str, ...]],
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
+        super().__init__(message, diagnosis=diagnosis)
+        self.asked = asked
+        self.free = free
+        self.held_by = held_by
+
+
+class Contended(AllocationError):
+    """Other callers claimed every candidate first: try again."""
+
+
+class AllocationTimeout(AllocationError, TimeoutError):
+    """The time given to ``allocate`` was up before a server was ready."""
+
+
+class ServerFailed(PodfleetError):
+    """A server will never be ready.
+
+    Attributes:
+        diagnosis: Why, with the reason, the message, events and the last log lines.
+    """
+
+    def __init__(self, message: str, *, diagnosis: Diagnosis) -> None:
+        super().__init__(message)
+        self.diagnosis = diagnosis
+
+
+class WaitTimeout(PodfleetError, TimeoutError):
+    """The time given to a waiter was up.
+
+    Attributes:
+        diagnosis: What the cluster said last, or ``None``.
+    """
+
+    def __init__(self, message: str, *, diagnosis: Diagnosis | None = None) -> None:
+        super().__init__(message)
+        self.diagnosis = diagnosis

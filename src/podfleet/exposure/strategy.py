@@ -1,0 +1,142 @@
+"""`ExposureStrategy`: how clients reach one server. The fleet acts; a strategy only answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from podfleet.errors import ApiError
+from podfleet.model import Endpoint, GameServerTemplate, Manifest
+from podfleet.model.rules import Rule
+from podfleet.ports import PortPool
+
+__all__ = ["ClusterView", "ExposureStrategy", "Resource"]
+
+
+@frozen
+class Resource:
+    """A Kubernetes object that a strategy wants.
+
+    Args:
+        plural: The resource's name in the API's paths: ``"services"``.
+        manifest: The object, with ``apiVersion``, ``kind`` and ``metadata.name``.
+
+    Example:
+        >>> Resource("services", {"apiVersion": "v1", "kind": "Service",
+        ...                       "metadata": {"name": "arena-7xk2"}}).plural
+        'services'
+    """
+
+    plural: str
+    manifest: Manifest = field(repr=False)
+
+
+@frozen(kw_only=True)
+class ClusterView:
+    """What the cluster shows about one server, beside its Pod.
+
+    Args:
+        node: The Node that the Pod runs on; ``None`` if the strategy does not read Nodes, or
+            the client has no right to.
+        objects: The server's own objects, as the API server shows them now, in the order of
+            `ExposureStrategy.server_objects`.
+    """
+
+    node: Manifest | None = None
+    objects: tuple[Manifest, ...] = ()
+
+
+class ExposureStrategy:
+    """How clients reach one server.
+
+    A strategy is pure: it turns a template and a Pod into manifests, and what the cluster shows
+    into endpoints. The fleet does the writing, waiting and retrying. Write your own by
+    overriding one or two methods; each default means "nothing of the kind".
+
+    Attributes:
+        pool: The pool that the fleet takes numbers from before it creates a Pod, or ``None``.
+        shares_ports: Whether a number may be in use on several nodes at once (hostPorts may).
+        reads_nodes: Whether `endpoints` needs the Node in its `ClusterView`.
+
+    Example:
+        >>> class PodAddress(ExposureStrategy):
+        ...     '''Clients run in the cluster and dial the Pod's own address.'''
+        ...
+        ...     def endpoints(self, pod, template, view):
+        ...         address = pod["status"].get("podIP")
+        ...         return address and tuple(
+        ...             Endpoint(address, port.number, port.protocol, port.name)
+        ...             for port in template.ports
+        ...         )
+    """
+
+    pool: PortPool | None = None
+    shares_ports: bool = False
+    reads_nodes: bool = False
+
+    def check(self, template: GameServerTemplate) -> None:
+        """Refuse a template that this strategy cannot expose.
+
+        Raises:
+            ConfigurationError: Naming the field, its value and the reason.
+        """
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rights needed beyond those of every fleet: for the printed Role."""
+        return ()
+
+    def shared_objects(self, fleet: str) -> tuple[Resource, ...]:
+        """Return the objects that all servers of the fleet share; made when it starts."""
+        return ()
+
+    def ports_needed(self, template: GameServerTemplate) -> int:
+        """Return how many numbers of the pool one server takes."""
+        return 0
+
+    def shape(
+        self, pod: dict[str, Any], template: GameServerTemplate, numbers: tuple[int, ...]
+    ) -> None:
+        """Change the Pod before it is created.
+
+        Args:
+            pod: The manifest, named and labelled; changed in place.
+            template: The template that it was made of.
+            numbers: As many numbers of the pool as `ports_needed` said.
+        """
+
+    def server_objects(self, pod: Manifest, template: GameServerTemplate) -> tuple[Resource, ...]:
+        """Return the objects of this one server, made after its Pod.
+
+        The fleet gives each an ownerReference to the Pod, so that the cluster's own garbage
+        collector removes it, even if no backend is left.
+        """
+        return ()
+
+    def held_ports(self, pod: Manifest) -> tuple[int, ...]:
+        """Return the numbers that this Pod holds: read from it, never remembered."""
+        return ()
+
+    def endpoints(
+        self, pod: Manifest, template: GameServerTemplate, view: ClusterView
+    ) -> tuple[Endpoint, ...] | None:
+        """Return what clients dial, one for each port of the template, or ``None``: not yet.
+
+        Args:
+            pod: The Pod, as the API server shows it now. Ports are read back from it: some
+                platforms rewrite them.
+            template: The template, for the ports' names.
+            view: What the cluster shows beside the Pod.
+
+        Raises:
+            ConfigurationError: No amount of waiting will give an endpoint.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define endpoints()")
+
+    def refused(self, answer: Manifest | ApiError) -> bool:
+        """Return whether the cluster refused the chosen numbers: choose others.
+
+        Args:
+            answer: The Pod as it is now, or the error that a create ended with.
+        """
+        return False

@@ -1,0 +1,6 @@
+"""The loop that ties it together: create, expose, wait, claim, release."""
+
+from podfleet.fleet.fleet import AsyncFleet
+from podfleet.fleet.handle import AsyncFleetServer
+
+__all__ = ["AsyncFleet", "AsyncFleetServer"]

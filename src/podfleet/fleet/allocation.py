@@ -1,0 +1,231 @@
+"""`Allocation`: one call of ``allocate``, from nothing to a claimed server, or to nothing left.
+
+What if we die after each line? Before the create: nothing exists. After it: an unclaimed Pod,
+which becomes ready and is adopted by the next allocation of any replica. After the claim:
+an allocated Pod with its session, which ``find`` returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from podfleet.errors import (
+    AllocationError,
+    AllocationTimeout,
+    Contended,
+    Exhausted,
+    PortPoolExhausted,
+    QuotaExceeded,
+    WaitTimeout,
+)
+from podfleet.fleet.claim import Claim
+from podfleet.fleet.core import Core
+from podfleet.kube.retry import AMBIGUOUS
+from podfleet.model import Diagnosis, Endpoint, Manifest
+from podfleet.model.manifest import name_of
+from podfleet.model.names import new_server_name
+from podfleet.waiters.diagnosis import is_ready
+from podfleet.waiters.reachable import until_reachable
+from podfleet.waiters.watching import explain, until_ready
+
+__all__ = ["Allocation"]
+
+_CLAIM_TRIES = 5
+_PORT_TRIES = 10
+_CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion
+_LAST_LOOK = 3.0  # seconds for the one fresh read before a timeout is told
+
+
+class Allocation:
+    """One call of ``allocate``.
+
+    Args:
+        core: The running fleet.
+        claim: What to write on the server.
+        timeout: Seconds, for everything together.
+    """
+
+    def __init__(self, core: Core, claim: Claim, timeout: float) -> None:
+        self._core = core
+        self._claim = claim
+        self._timeout = timeout
+        self._deadline = asyncio.get_running_loop().time() + timeout
+        self._server: str | None = None
+        self._numbers: tuple[int, ...] = ()
+        self._creating: asyncio.Task[Manifest] | None = None
+
+    async def run(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
+        """Return a claimed, ready Pod and its endpoints.
+
+        Raises:
+            PodfleetError: Nothing was allocated, and nothing is left behind.
+        """
+        try:
+            return await self._within_time()
+        except BaseException:
+            await self._clean_up()
+            raise
+        finally:
+            self._forget()
+
+    async def _within_time(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._claim_one()
+        except WaitTimeout as error:  # the probe's; both it and the next are TimeoutErrors
+            raise AllocationTimeout(f"fleet {self._core.spec.name}: {error}") from error
+        except TimeoutError as error:
+            if isinstance(error, AllocationError):
+                raise
+            raise await self._timed_out() from None
+
+    async def _claim_one(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
+        for _ in range(_CLAIM_TRIES):
+            pod = self._adopt() or await self._start()
+            endpoints = await self._core.exposer.until_exposed(pod)
+            await self._probe(endpoints)
+            claimed = await self._core.claim(pod, self._claim)
+            if claimed is not None:
+                if is_ready(claimed):
+                    return claimed, endpoints
+                await self._clean_up()  # it fell ill between the last event and the claim
+            self._forget()
+        raise Contended(
+            f"fleet {self._core.spec.name}: {_CLAIM_TRIES} servers in turn were claimed by other "
+            "callers first: try again"
+        )
+
+    def _adopt(self) -> Manifest | None:
+        """Return a ready server whose starter is no more."""
+        for pod_name in self._core.orphans.names(self._core.wanted):
+            pod = self._core.store.get(pod_name)
+            if pod is not None:
+                self._want(pod_name, ())
+                return pod
+        return None
+
+    async def _start(self) -> Manifest:
+        """Create a server and return it once it is ready, on numbers that nobody refused."""
+        tried: set[int] = set()
+        for attempt in range(1, _PORT_TRIES + 1):
+            pod_name = new_server_name(self._core.spec.name)
+            numbers = self._core.ports.take(pod_name)
+            self._want(pod_name, numbers)
+            tried |= set(numbers)
+            await self._create(pod_name, numbers)
+            last = attempt == _PORT_TRIES
+            pod = await self._ready_or_refused(pod_name, last=last)
+            if pod is not None:
+                return pod
+            if not self._untried(tried):
+                # Every number was refused: one may become free, or a node may join.
+                pod = await self._ready_or_refused(pod_name, last=True)
+                assert pod is not None
+                return pod
+            self._core.ports.refuse(pod_name, numbers)
+            self._core.abandon(pod_name, self._claim)
+            self._forget()
+        raise AssertionError("unreachable: the last attempt waits")
+
+    def _untried(self, tried: set[int]) -> bool:
+        pool = self._core.spec.exposure.pool
+        return pool is not None and len(tried) < len(pool)
+
+    async def _create(self, pod_name: str, numbers: tuple[int, ...]) -> None:
+        # Not cancelled with us: a create in flight would be carried out behind our back.
+        self._creating = asyncio.create_task(self._core.create(pod_name, numbers))
+        try:
+            await asyncio.shield(self._creating)
+        except QuotaExceeded as error:
+            raise Exhausted(str(error)) from error
+
+    async def _ready_or_refused(self, pod_name: str, *, last: bool) -> Manifest | None:
+        """Return the Pod once it is ready; ``None`` if the cluster refused its numbers."""
+        refused = self._core.spec.exposure.refused
+        if last:
+            return await until_ready(self._core.client, self._core.store, pod_name)
+        pod = await until_ready(self._core.client, self._core.store, pod_name, stop=refused)
+        return None if refused(pod) else pod
+
+    async def _probe(self, endpoints: tuple[Endpoint, ...]) -> None:
+        probe = self._core.spec.probe
+        if probe is False:
+            return
+        payload = probe if isinstance(probe, bytes) else None
+        for endpoint in endpoints:
+            if payload is not None or "TCP" in endpoint.protocol.transports:
+                await until_reachable(endpoint, self._timeout, payload)
+
+    def _want(self, pod_name: str, numbers: tuple[int, ...]) -> None:
+        self._server, self._numbers, self._creating = pod_name, numbers, None
+        self._core.wanted.add(pod_name)
+
+    def _forget(self) -> None:
+        if self._server is not None:
+            self._core.wanted.discard(self._server)
+        self._server, self._numbers, self._creating = None, (), None
+
+    async def _clean_up(self) -> None:
+        """Leave nothing: not now, and not when a create in flight is carried out late."""
+        if self._server is not None:
+            cleaning = self._core.in_background(
+                self._undo(self._server, self._numbers, self._creating)
+            )
+            await asyncio.wait({cleaning}, timeout=_CLEANUP_PATIENCE)
+
+    async def _undo(
+        self, pod_name: str, numbers: tuple[int, ...], creating: asyncio.Task[Manifest] | None
+    ) -> None:
+        if creating is not None:
+            await asyncio.wait({creating})
+            error = creating.exception()
+            if error is not None and not isinstance(error, AMBIGUOUS):
+                pod = self._core.store.get(pod_name)
+                if pod is None:  # refused: there is no Pod, and no event will free its numbers
+                    self._core.ports.give_back(pod_name, numbers)
+                    return
+        elif numbers and self._core.store.get(pod_name) is None:
+            self._core.ports.give_back(pod_name, numbers)
+            return
+        await self._core.abandon(pod_name, self._claim)
+        if self._core.store.get(pod_name) is None:
+            self._core.ports.give_back(pod_name, numbers)
+
+    async def _timed_out(self) -> AllocationError:
+        """Return the error that says why the time was not enough, by one fresh read."""
+        where = f"fleet {self._core.spec.name}"
+        said = f"no server within {self._timeout:g} s"
+        pod, diagnosis = await self._last_look()
+        if pod is not None:
+            where = f"{where}: {self._core.namespace}/{name_of(pod)}"
+        if pod is not None and self._core.spec.exposure.refused(pod):
+            return self._no_port(f"{where}: {said}", diagnosis)
+        if diagnosis is not None and diagnosis.reason == "Unschedulable":
+            return Exhausted(f"{where}: {said}: {diagnosis}", diagnosis=diagnosis)
+        return AllocationTimeout(
+            f"{where}: {said}: {diagnosis or 'it was ready only now: allow more time'}",
+            diagnosis=diagnosis,
+        )
+
+    async def _last_look(self) -> tuple[Manifest | None, Diagnosis | None]:
+        pod = self._core.store.get(self._server) if self._server else None
+        try:
+            async with asyncio.timeout(_LAST_LOOK):
+                pod = (await self._core.read(self._server) if self._server else None) or pod
+                return pod, await explain(self._core.client, pod) if pod else None
+        except (TimeoutError, *AMBIGUOUS):
+            return pod, None
+
+    def _no_port(self, said: str, diagnosis: Diagnosis | None) -> PortPoolExhausted:
+        pool = self._core.spec.exposure.pool
+        held_by = dict(pool.in_use) if pool is not None else {}
+        free = pool.free if pool is not None else 0
+        asked = self._core.spec.exposure.ports_needed(self._core.spec.template)
+        return PortPoolExhausted(
+            f"{said}: no node has {asked} free port(s) of {pool!r}; widen the pool, add a node "
+            f"or release servers. The scheduler says: {diagnosis.message if diagnosis else '?'}",
+            asked=asked,
+            free=free,
+            held_by=held_by,
+            diagnosis=diagnosis,
+        )

@@ -1,0 +1,170 @@
+"""`Core`: a running fleet: its watch, and the writes on one server. No policy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from podfleet.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    PodfleetError,
+)
+from podfleet.fleet.claim import Claim, is_claimable
+from podfleet.fleet.exposer import Exposer
+from podfleet.fleet.ledger import PortLedger
+from podfleet.fleet.orphans import Orphans
+from podfleet.fleet.spec import FleetSpec
+from podfleet.kube import KubeClient, Reflector, Store
+from podfleet.kube.paths import pods
+from podfleet.model import Manifest
+from podfleet.model.manifest import labels_of, name_of, uid_of
+from podfleet.model.names import SESSION
+
+__all__ = ["Core"]
+
+_log = logging.getLogger(__name__)
+
+_START_TIMEOUT = 30.0  # seconds for the first list
+_STOP_TIMEOUT = 10.0  # seconds for what is still being cleaned up
+_DISCARD_TRIES = 10  # a starting Pod's status is written often; each write is one conflict
+
+
+class Core:
+    """A running fleet, in one event loop.
+
+    Args:
+        spec: What the fleet was asked to be.
+        client: The transport; closed by `stop`.
+        namespace: Where the servers live.
+    """
+
+    def __init__(self, spec: FleetSpec, client: KubeClient, namespace: str) -> None:
+        self.spec = spec
+        self.namespace = namespace
+        self.client = client
+        self.store = Store(index_by=lambda pod: labels_of(pod).get(SESSION))
+        self.exposer = Exposer(spec, client, self.store, namespace)
+        self.ports = PortLedger(spec, namespace)
+        self.orphans = Orphans()
+        self.wanted: set[str] = set()
+        """Servers that an allocation of this process waits for."""
+        self._abandoned: set[str] = set()
+        self._cleanups: set[asyncio.Task[None]] = set()
+        self._reflector = Reflector(
+            client, pods(namespace), {"labelSelector": spec.selector}, self.store
+        )
+
+    async def start(self) -> None:
+        """Watch the fleet's Pods; return when the store shows them."""
+        self.store.listen(self.ports.follow)
+        self.store.listen(self.exposer.forget)
+        self.store.listen(self.orphans.follow)
+        self.store.listen(self._clean_up_abandoned)
+        self._reflector.start()
+        await self._reflector.wait_synced(_START_TIMEOUT)
+        self.ports.reconcile(self.store)
+        await self.exposer.prepare()
+
+    async def stop(self) -> None:
+        """Finish what is being cleaned up, then end the watch and the connections."""
+        if self._cleanups:
+            await asyncio.wait(self._cleanups, timeout=_STOP_TIMEOUT)
+        await self._reflector.stop()
+        await self.client.close()
+
+    async def read(self, pod_name: str) -> Manifest | None:
+        """Return the Pod as the API server shows it now; ``None`` if there is none."""
+        try:
+            pod = await self.client.get(pods(self.namespace, pod_name))
+        except NotFound:
+            return None
+        self.store.observe(pod)
+        return pod
+
+    async def create(self, pod_name: str, numbers: tuple[int, ...]) -> Manifest:
+        """Create a server's Pod and its own objects.
+
+        Die between the two, and the Pod stays unclaimed: whoever adopts it attaches again.
+        """
+        body = self.spec.pod(self.namespace, pod_name, numbers)
+        pod = await self.client.create(pods(self.namespace), body)
+        self.store.observe(pod)
+        await self.exposer.attach(pod)
+        return pod
+
+    async def claim(self, pod: Manifest, claim: Claim) -> Manifest | None:
+        """Claim a server; ``None`` if somebody else was faster, or it is gone."""
+        path = pods(self.namespace, name_of(pod))
+        try:
+            claimed = await self.client.patch(
+                path, claim.patch(pod, datetime.now(UTC)), done=claim.holds
+            )
+        except (Invalid, NotFound):
+            await self.read(name_of(pod))  # the store was behind: see why
+            return None
+        self.store.observe(claimed)
+        return claimed
+
+    async def delete(self, pod: Manifest) -> bool:
+        """Delete this very Pod; ``False`` if it is gone already."""
+        return await self.client.delete(pods(self.namespace, name_of(pod)), uid=uid_of(pod))
+
+    def abandon(self, pod_name: str, claim: Claim) -> asyncio.Task[None]:
+        """Remove a server that an allocation leaves behind; goes on in the background.
+
+        A create whose reply was lost may still be carried out after this has looked: the
+        name is remembered, and the watch brings it back here.
+        """
+        self._abandoned.add(pod_name)
+        return self.in_background(self._discard(pod_name, claim))
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that must be finished whatever happens to its caller."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
+        return task
+
+    async def _discard(self, pod_name: str, claim: Claim) -> None:
+        """Delete the server unless it is somebody else's by now."""
+        try:
+            for _ in range(_DISCARD_TRIES):
+                pod = await self.read(pod_name)
+                if pod is None or pod["metadata"].get("deletionTimestamp"):
+                    return
+                path = pods(self.namespace, pod_name)
+                if claim.holds(pod):
+                    await self.client.delete(path, uid=uid_of(pod))
+                    return
+                if not is_claimable(pod):
+                    self._abandoned.discard(pod_name)  # another replica's match runs there
+                    return
+                version = pod["metadata"]["resourceVersion"]
+                try:
+                    await self.client.delete(path, uid=uid_of(pod), version=version)
+                    return
+                except Conflict:
+                    continue  # written since it was read, perhaps by a claim: look again
+            _log.warning("%s/%s: not deleted: it keeps changing", self.namespace, pod_name)
+        except PodfleetError as error:
+            _log.warning(
+                "%s/%s: not deleted, will be adopted as a ready server: %s",
+                self.namespace,
+                pod_name,
+                error,
+            )
+
+    def _clean_up_abandoned(self, before: Manifest | None, after: Manifest | None) -> None:
+        pod = after or before
+        assert pod is not None
+        if name_of(pod) not in self._abandoned:
+            return
+        if after is None:
+            self._abandoned.discard(name_of(pod))
+        elif before is None:  # a create that was carried out after all
+            self.abandon(name_of(pod), Claim())

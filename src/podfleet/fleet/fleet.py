@@ -1,0 +1,355 @@
+"""`AsyncFleet`: the public face of the core, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from podfleet import rbac
+from podfleet.errors import AllocationError, AllocationTimeout, ConfigurationError, NotFound
+from podfleet.exposure import ExposureStrategy
+from podfleet.fleet.allocation import Allocation
+from podfleet.fleet.claim import Claim
+from podfleet.fleet.core import Core
+from podfleet.fleet.handle import AsyncFleetServer, values_of
+from podfleet.fleet.spec import FleetSpec
+from podfleet.fleet.turns import Turns
+from podfleet.kube import Cluster, KubeClient
+from podfleet.kube.paths import pods
+from podfleet.model import Endpoint, GameServer, GameServerTemplate, Manifest, ServerState
+from podfleet.model.names import (
+    SESSION,
+    check_annotations,
+    check_labels,
+    check_session,
+    session_label,
+)
+from podfleet.model.server import server_from_pod
+from podfleet.waiters.diagnosis import is_ready
+
+__all__ = ["AsyncFleet", "check_allocate"]
+
+_CANCEL_PATIENCE = 10.0  # seconds that a cancelled caller waits for its clean-up
+
+
+class AsyncFleet:
+    """Game servers of one kind, one Pod each; every method is awaited.
+
+    Any number of replicas may run a fleet of the same name: the cluster is all they share.
+    A fleet belongs to the event loop that starts it. Stopping it leaves its servers running;
+    a later start finds them again.
+
+    Args:
+        name: The fleet's name: a DNS label of up to 52 characters. Servers are named after it.
+        template: What every server is made of.
+        exposure: How clients reach a server.
+        namespace: Where the Pods live; by default the connection's namespace.
+        cluster: Which cluster; by default as `Cluster` finds it.
+        probe: Dial each server from here before handing it out: ``True`` connects to its TCP
+            ports; bytes are sent to its UDP ports too, and must be answered.
+
+    Raises:
+        ConfigurationError: A wrong argument, named with its value.
+
+    Example:
+        >>> from podfleet import AsyncFleet, GameServerTemplate, HostPort, Port, PortPool
+        >>> fleet = AsyncFleet(
+        ...     "arena",
+        ...     template=GameServerTemplate(
+        ...         image="ghcr.io/acme/arena:1.4", ports=[Port("game", 7777, "UDP")]
+        ...     ),
+        ...     exposure=HostPort(PortPool(31000, 31999)),
+        ... )
+        >>> async def match():
+        ...     async with fleet:
+        ...         server = await fleet.allocate(session="match-42", timeout=10)
+        ...         print(server.endpoint)
+        ...         await server.release()
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        template: GameServerTemplate,
+        exposure: ExposureStrategy,
+        namespace: str | None = None,
+        cluster: Cluster | None = None,
+        probe: bool | bytes = False,
+    ) -> None:
+        self._spec = FleetSpec(
+            name=name,
+            template=template,
+            exposure=exposure,
+            namespace=namespace,
+            cluster=cluster or Cluster(),
+            probe=probe,
+        )
+        self._core: Core | None = None
+        self._starting: asyncio.Lock = asyncio.Lock()
+        self._allocations: set[asyncio.Task[AsyncFleetServer]] = set()
+        self._sessions = Turns()
+
+    @property
+    def name(self) -> str:
+        """The fleet's name."""
+        return self._spec.name
+
+    def rbac(self, service_account: str) -> tuple[dict[str, Any], ...]:
+        """Return the Role, ClusterRole and bindings that this fleet needs, and no more.
+
+        Args:
+            service_account: The account of the backend, as ``namespace/name``.
+
+        Returns:
+            Manifests, ready for ``kubectl apply``.
+        """
+        return rbac.manifests(
+            self.name, self._spec.exposure, self._spec.namespace or "default", service_account
+        )
+
+    async def start(self) -> None:
+        """Connect and read the fleet from the cluster; `allocate` and the others do it too.
+
+        Raises:
+            ConfigurationError: No cluster is configured, or it is not trusted.
+            Forbidden: Rights are missing; the message names them.
+            TransportError: The API server cannot be reached.
+        """
+        await self._running()
+
+    async def stop(self) -> None:
+        """End the watch and close the connections; the servers keep running.
+
+        Allocations still under way end with `AllocationError`, and leave nothing behind.
+        """
+        allocations = list(self._allocations)
+        for task in allocations:
+            task.cancel()
+        if allocations:
+            await asyncio.wait(allocations)
+        core, self._core = self._core, None
+        if core is not None:
+            await core.stop()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def allocate(
+        self,
+        session: str | None = None,
+        *,
+        timeout: float = 60.0,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> AsyncFleetServer:
+        """Return a ready server that is the caller's alone.
+
+        Creates a Pod, waits until it is ready and its endpoint is known, and claims it by one
+        JSON patch. If this fails, times out or is cancelled, no Pod and no port is left.
+
+        Args:
+            session: What the server is for: 1 to 1,024 characters. Asked again for the same
+                session, the same server is returned.
+            timeout: Seconds, for everything together.
+            labels: Labels to write on the Pod with the claim.
+            annotations: Annotations, likewise.
+
+        Returns:
+            The server; its ``endpoint`` is what clients dial.
+
+        Raises:
+            ServerFailed: Its server will never be ready: ``error.diagnosis`` says why.
+            Exhausted: No node has room, or a quota is used up.
+            PortPoolExhausted: No port is left that any node has free.
+            AllocationTimeout: The time was up; ``error.diagnosis`` has the last status seen.
+            Contended: Other replicas were faster each time.
+            AdmissionRefused: The cluster's policy refused the Pod.
+            Forbidden: Rights are missing; the message names them.
+            ConfigurationError: A wrong argument, or the node shows no public address.
+        """
+        claim = check_allocate(session, timeout, labels, annotations)
+        task = asyncio.create_task(self._allocate(claim, timeout))
+        self._allocations.add(task)
+        task.add_done_callback(self._allocations.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise AllocationError(
+                    f"fleet {self.name} was stopped while it allocated: nothing is left"
+                ) from None
+            await self._give_up(task)
+            raise
+
+    async def find(self, session: str) -> AsyncFleetServer | None:
+        """Return the server that was allocated for a session, by whichever replica.
+
+        Args:
+            session: The session.
+
+        Returns:
+            The server, or ``None``: not allocated, released, or ended.
+        """
+        check_session(session)
+        core = await self._running()
+        pod = _of_session(core.store.find(session_label(session)), session)
+        if pod is None:  # the store may be a moment behind another replica
+            query = {"labelSelector": f"{core.spec.selector},{SESSION}={session_label(session)}"}
+            for found in (await core.client.get(pods(core.namespace), query))["items"]:
+                core.store.observe(found)
+            pod = _of_session(core.store.find(session_label(session)), session)
+        return None if pod is None else await self._server(core, pod)
+
+    async def get(self, name: str) -> AsyncFleetServer:
+        """Return a server by its name.
+
+        Args:
+            name: The server's name.
+
+        Raises:
+            NotFound: The fleet has no server of that name.
+        """
+        core = await self._running()
+        pod = core.store.get(name) or await core.read(name)
+        if pod is None or core.store.get(name) is None:
+            raise NotFound(
+                f"fleet {self.name} has no server {core.namespace}/{name}: "
+                "fleet.servers() lists those it has",
+                status=404,
+                reason="NotFound",
+            )
+        return await self._server(core, pod)
+
+    async def servers(self, state: ServerState | str | None = None) -> list[AsyncFleetServer]:
+        """Return the fleet's servers, oldest first, as the watch shows them.
+
+        Args:
+            state: Only those in this state; a `ServerState` or its value.
+
+        Raises:
+            ConfigurationError: ``state`` is none.
+        """
+        wanted = _check_state(state)
+        core = await self._running()
+        servers = [await self._server(core, pod) for pod in core.store]
+        servers = [server for server in servers if wanted in (None, server.state)]
+        return sorted(servers, key=lambda server: (server.created, server.name))
+
+    async def release(self, server: GameServer | str) -> None:
+        """End a match: delete its Pod. Released twice is released once.
+
+        The process gets SIGTERM and its ``terminationGracePeriodSeconds``; its port is free
+        again when the Pod is gone (`async_wait_gone`).
+
+        Args:
+            server: The server, or its name. By name, whichever Pod has it now.
+        """
+        core = await self._running()
+        if isinstance(server, GameServer):
+            await core.client.delete(pods(server.namespace, server.name), uid=server.uid)
+            return
+        pod = core.store.get(server) or await core.read(server)
+        if pod is not None:
+            await core.delete(pod)
+
+    async def _running(self) -> Core:
+        async with self._starting:
+            if self._core is None:
+                client = KubeClient(self._spec.cluster)
+                connection = await client.connect()
+                core = Core(self._spec, client, self._spec.namespace or connection.namespace)
+                try:
+                    await core.start()
+                except BaseException:
+                    await core.stop()
+                    raise
+                self._core = core
+            return self._core
+
+    async def _allocate(self, claim: Claim, timeout: float) -> AsyncFleetServer:
+        deadline = asyncio.get_running_loop().time() + timeout
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    core = await self._running()
+                    if claim.session is not None:
+                        await stack.enter_async_context(self._sessions.turn(claim.session))
+                        if found := await self.find(claim.session):
+                            return found
+            except TimeoutError:
+                raise AllocationTimeout(
+                    f"fleet {self.name}: within {timeout:g} s the API server did not answer, or "
+                    f"another call for session {claim.session!r} was not done"
+                ) from None
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            pod, endpoints = await Allocation(core, claim, left).run()
+            return self._handle(pod, endpoints)
+
+    async def _give_up(self, task: asyncio.Task[AsyncFleetServer]) -> None:
+        """End an allocation that nobody waits for, with all it made."""
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_PATIENCE)
+        if task.done() and not task.cancelled() and task.exception() is None:
+            # It came through in the very moment it was cancelled: nobody has this server.
+            await self.release(task.result())
+
+    async def _server(self, core: Core, pod: Manifest) -> AsyncFleetServer:
+        try:
+            endpoints = await core.exposer.endpoints(pod)
+        except ConfigurationError:
+            endpoints = None  # listing must not fail for one server without an address
+        return self._handle(pod, endpoints or ())
+
+    def _handle(self, pod: Manifest, endpoints: tuple[Endpoint, ...]) -> AsyncFleetServer:
+        server = server_from_pod(pod, endpoints, ready=is_ready(pod))
+        return AsyncFleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]
+
+
+def check_allocate(
+    session: str | None,
+    timeout: float,
+    labels: Mapping[str, str] | None,
+    annotations: Mapping[str, str] | None,
+) -> Claim:
+    """Return the claim that these arguments of ``allocate`` ask for, or refuse them."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ConfigurationError("timeout", timeout, "must be a number of seconds above 0")
+    return Claim(
+        session=None if session is None else check_session(session),
+        labels=check_labels("labels", labels or {}),
+        annotations=check_annotations("annotations", annotations or {}),
+    )
+
+
+def _check_state(state: ServerState | str | None) -> ServerState | None:
+    if state is None:
+        return None
+    try:
+        return ServerState(state)
+    except ValueError:
+        known = ", ".join(member.value for member in ServerState)
+        raise ConfigurationError("state", state, f"must be one of {known}") from None
+
+
+def _of_session(found: list[Manifest], session: str) -> Manifest | None:
+    """Return the live server of a session: one that ended or is stopping is no answer."""
+    for pod in found:
+        server = server_from_pod(pod, (), ready=False)
+        if server.session == session and server.state is ServerState.ALLOCATED:
+            return pod
+    return None

@@ -1,0 +1,30 @@
+"""`AsyncFleetServer`: a `GameServer` that can be given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import field, fields, frozen
+
+from podfleet.model import GameServer
+
+if TYPE_CHECKING:
+    from podfleet.fleet.fleet import AsyncFleet
+
+__all__ = ["AsyncFleetServer", "values_of"]
+
+
+@frozen(kw_only=True)
+class AsyncFleetServer(GameServer):
+    """A `GameServer` of an `AsyncFleet`."""
+
+    _fleet: AsyncFleet = field(repr=False, eq=False)
+
+    async def release(self) -> None:
+        """End the match: see `AsyncFleet.release`."""
+        await self._fleet.release(self)
+
+
+def values_of(server: GameServer) -> dict[str, object]:
+    """Return the fields of a server, to make one of its subclasses."""
+    return {item.name: getattr(server, item.name) for item in fields(GameServer)}

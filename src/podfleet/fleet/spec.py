@@ -1,0 +1,82 @@
+"""`FleetSpec`: what a fleet was asked to be, checked at once; and its Pods. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import Attribute, field, frozen
+
+from podfleet.errors import ConfigurationError
+from podfleet.exposure import ExposureStrategy
+from podfleet.kube import Cluster
+from podfleet.model import GameServerTemplate, names
+from podfleet.model.names import check_dns_label, check_fleet_name
+from podfleet.model.server import ClaimState
+
+__all__ = ["FleetSpec"]
+
+
+@frozen(kw_only=True)
+class FleetSpec:
+    """What a fleet was asked to be.
+
+    Args:
+        name: The fleet's name.
+        template: What its servers are made of.
+        exposure: How clients reach them.
+        namespace: Where they live; by default the connection's namespace.
+        cluster: Which cluster.
+        probe: Dial a server before handing it out; see `AsyncFleet`.
+    """
+
+    name: str = field()
+    template: GameServerTemplate = field()
+    exposure: ExposureStrategy = field()
+    namespace: str | None = field(default=None)
+    cluster: Cluster = field(factory=Cluster)
+    probe: bool | bytes = field(default=False)
+
+    @name.validator
+    def _check_name(self, _: Attribute[str], value: str) -> None:
+        check_fleet_name("Fleet.name", value)
+
+    @template.validator
+    def _check_template(self, _: Attribute[Any], value: object) -> None:
+        if not isinstance(value, GameServerTemplate):
+            raise ConfigurationError("Fleet.template", value, "must be a GameServerTemplate")
+
+    @exposure.validator
+    def _check_exposure(self, _: Attribute[Any], value: object) -> None:
+        if not isinstance(value, ExposureStrategy):
+            raise ConfigurationError("Fleet.exposure", value, "must be an ExposureStrategy")
+        value.check(self.template)
+
+    @namespace.validator
+    def _check_namespace(self, _: Attribute[Any], value: str | None) -> None:
+        if value is not None:
+            check_dns_label("Fleet.namespace", value)
+
+    @cluster.validator
+    def _check_cluster(self, _: Attribute[Any], value: object) -> None:
+        if not isinstance(value, Cluster):
+            raise ConfigurationError("Fleet.cluster", value, "must be a Cluster")
+
+    @property
+    def selector(self) -> str:
+        """The label selector of the fleet's Pods."""
+        return f"{names.FLEET}={self.name}"
+
+    def pod(self, namespace: str, name: str, numbers: tuple[int, ...]) -> dict[str, Any]:
+        """Return the Pod of a new server, unclaimed, exposed on these numbers of the pool."""
+        pod = self.template.to_pod()
+        metadata = pod["metadata"]
+        for unwanted in ("generateName", "resourceVersion", "uid"):
+            metadata.pop(unwanted, None)
+        metadata |= {"name": name, "namespace": namespace}
+        metadata["labels"] = {
+            **(metadata.get("labels") or {}),
+            names.FLEET: self.name,
+            names.STATE: ClaimState.UNCLAIMED.value,
+        }
+        self.exposure.shape(pod, self.template, numbers)
+        return pod

@@ -1,0 +1,8 @@
+"""The Kubernetes API in plain JSON: transport, retries, and the watched store."""
+
+from podfleet.kube.client import KubeClient
+from podfleet.kube.cluster import Cluster, Connection
+from podfleet.kube.reflector import Reflector
+from podfleet.kube.store import Store
+
+__all__ = ["Cluster", "Connection", "KubeClient", "Reflector", "Store"]

@@ -1,0 +1,355 @@
+"""`KubeClient`: plain JSON over the official client's configuration and transport.
+
+The one file that touches ``kubernetes.aio``'s `ApiClient`. It brings authentication, TLS and
+pooling; the models on top of it cost several times the CPU and drop what they do not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+
+from podfleet.errors import (
+    AlreadyExists,
+    ApiError,
+    ConfigurationError,
+    Conflict,
+    Invalid,
+    NotFound,
+    PodfleetError,
+    TransportError,
+    Unauthorized,
+)
+from podfleet.kube.cluster import Cluster, Connection
+from podfleet.kube.lines import LineSplitter
+from podfleet.kube.paths import delete_body
+from podfleet.kube.retry import AMBIGUOUS, retrying
+from podfleet.kube.status import error_from_answer
+from podfleet.model import Manifest
+from podfleet.model.manifest import annotations_of
+from podfleet.model.names import OPERATION
+
+__all__ = ["KubeClient"]
+
+_CONNECT_TIMEOUT = 5.0  # seconds
+_REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
+
+_JSON = "application/json"
+_JSON_PATCH = "application/json-patch+json"
+
+
+class KubeClient:
+    """The Kubernetes API in plain JSON, for one event loop.
+
+    Args:
+        cluster: Which cluster, and as whom.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._connection: Connection | None = None
+        self._api: ApiClient | None = None
+        self._connecting = asyncio.Lock()
+
+    async def connect(self) -> Connection:
+        """Load the configuration once.
+
+        Raises:
+            ConfigurationError: There is none, or it cannot be used.
+        """
+        async with self._connecting:
+            if self._connection is None:
+                await self._load()
+            assert self._connection is not None
+            return self._connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        api, self._api, self._connection = self._api, None, None
+        if api is not None:
+            await api.close()
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return one object, or one page of a list."""
+        async for attempt in retrying():
+            with attempt:
+                return await self._json("GET", path, query)
+        raise AssertionError("unreachable: the last try raises")
+
+    async def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """Return a text, such as a container's log; tried once."""
+        return (await self._send("GET", path, query)).decode(errors="replace")
+
+    async def create(self, path: str, body: Manifest) -> dict[str, Any]:
+        """Create a named object, exactly once.
+
+        The object is stamped with an operation id. Where it is not known whether a try was
+        carried out, the object is looked up by its name before the next.
+
+        Raises:
+            AlreadyExists: The name is taken, by an object that is not this call's.
+        """
+        operation = uuid.uuid4().hex
+        metadata = body["metadata"]
+        stamped = {
+            **body,
+            "metadata": {
+                **metadata,
+                "annotations": {**(metadata.get("annotations") or {}), OPERATION: operation},
+            },
+        }
+
+        return await self._write_once(
+            lambda: self._json("POST", path, None, stamped),
+            where=f"{path}/{metadata['name']}",
+            done=lambda found: annotations_of(found).get(OPERATION) == operation,
+        )
+
+    async def patch(
+        self,
+        path: str,
+        operations: Sequence[Mapping[str, Any]],
+        done: Callable[[Manifest], bool],
+    ) -> dict[str, Any]:
+        """Apply a JSON patch, exactly once.
+
+        Args:
+            path: The object's path.
+            operations: The operations of RFC 6902; a failed ``test`` is an `Invalid`.
+            done: Whether an object shows that this very patch was applied: asked after a
+                try of which that is not known.
+
+        Raises:
+            Invalid: A ``test`` failed: the object is not in the state expected.
+            NotFound: The object is gone.
+        """
+        return await self._write_once(
+            lambda: self._json("PATCH", path, None, list(operations), _JSON_PATCH),
+            where=path,
+            done=done,
+        )
+
+    async def delete(
+        self, path: str, *, uid: str | None, version: str | None = None, grace: int | None = None
+    ) -> bool:
+        """Delete one object.
+
+        Args:
+            path: The object's path.
+            uid: Only the object of that UID: a namesake that came later is spared.
+            version: Only at that resourceVersion: nobody wrote in between.
+            grace: Seconds given to the process; by default the Pod's own.
+
+        Returns:
+            Whether it was there; ``False`` if it, or the object of that UID, is gone.
+
+        Raises:
+            Conflict: It changed since ``version``.
+        """
+        body = delete_body(uid=uid, version=version, grace=grace)
+        async for attempt in retrying():
+            with attempt:
+                try:
+                    await self._json("DELETE", path, None, body)
+                except NotFound:
+                    return False
+                except Conflict as error:
+                    # registry/rest: "Precondition failed: UID in precondition: ..."
+                    if "UID in precondition" in str(error):
+                        return False
+                    raise
+        return True
+
+    async def watch(
+        self, path: str, query: Mapping[str, str], *, silence: float
+    ) -> AsyncIterator[dict[str, Any] | None]:
+        """Yield the events of a watch until the server ends it.
+
+        Args:
+            path: The collection's path.
+            query: ``resourceVersion``, selectors, ``timeoutSeconds``.
+            silence: Seconds without a byte after which the connection counts as dead.
+
+        Yields:
+            One event each; ``None`` for a line that is no event.
+
+        Raises:
+            TransportError: The connection broke, or was silent for too long.
+            ApiError: The watch was refused.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=silence
+        )
+        response = await self._open("GET", path, {**query, "watch": "true"}, None, _JSON, timeout)
+        lines = LineSplitter()
+        try:
+            async for chunk in response.content.iter_any():
+                for line in lines.feed(chunk):
+                    yield _event(line)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransportError(f"GET {path}: the watch broke: {_words(error)}") from error
+        finally:
+            response.close()
+
+    async def _write_once(
+        self,
+        send: Callable[[], Any],
+        *,
+        where: str,
+        done: Callable[[Manifest], bool],
+    ) -> dict[str, Any]:
+        """Send a write until it is known that it was carried out, and only once."""
+        unknown = False
+        async for attempt in retrying():
+            with attempt:
+                try:
+                    if unknown and (found := await self._look(where)) and done(found):
+                        return found
+                    written: dict[str, Any] = await send()
+                    return written
+                except AMBIGUOUS:
+                    unknown = True
+                    raise
+                except (AlreadyExists, Invalid, NotFound):
+                    # Perhaps by our own earlier try, whose reply was lost.
+                    if unknown and (found := await self._look(where)) and done(found):
+                        return found
+                    raise
+        raise AssertionError("unreachable: the last try raises")
+
+    async def _look(self, path: str) -> dict[str, Any] | None:
+        try:
+            return await self._json("GET", path)
+        except NotFound:
+            return None
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = _JSON,
+    ) -> dict[str, Any]:
+        answer = await self._send(method, path, query, body, content_type)
+        try:
+            parsed: dict[str, Any] = json.loads(answer)
+        except ValueError as error:
+            raise TransportError(f"{method} {path}: the answer is no JSON: {error}") from error
+        return parsed
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = _JSON,
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
+        response = await self._open(method, path, query, body, content_type, timeout)
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransportError(f"{method} {path}: {_words(error)}") from error
+        finally:
+            response.release()
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return its answer, with fresh credentials if they had expired."""
+        connection = await self.connect()
+        try:
+            return await self._request(method, path, query, body, content_type, timeout)
+        except Unauthorized:
+            await self._renew(connection)
+            return await self._request(method, path, query, body, content_type, timeout)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        api = self._api
+        if api is None:
+            raise TransportError(f"{method} {path}: the client is closed")
+        action = f"{method} {path}"
+        try:
+            _, url, headers, content, _ = await api.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": _JSON, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await api.call_api(method, url, headers, content, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = answer.response
+            if response.status >= 400:
+                raise await _refusal(action, response)
+            return response
+        except ssl.SSLCertVerificationError as error:
+            raise _untrusted(api, error) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise _untrusted(api, error) from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransportError(f"{action}: {_words(error)}") from error
+
+    async def _renew(self, stale: Connection) -> None:
+        """Load the configuration again, unless another request did it meanwhile."""
+        async with self._connecting:
+            if self._connection is stale:
+                await self._load()
+
+    async def _load(self) -> None:
+        connection = await self._cluster.load()
+        before, self._api = self._api, ApiClient(connection.configuration)
+        self._connection = connection
+        if before is not None:
+            await before.close()
+
+
+async def _refusal(action: str, response: aiohttp.ClientResponse) -> ApiError:
+    try:
+        body = await response.read()
+    finally:
+        response.release()
+    return error_from_answer(action, response.status, body, response.headers)
+
+
+def _untrusted(api: ApiClient, error: Exception) -> PodfleetError:
+    return ConfigurationError(
+        "Cluster", api.configuration.host, f"its certificate cannot be verified: {error}"
+    )
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

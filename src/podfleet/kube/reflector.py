@@ -1,0 +1,205 @@
+"""`Reflector`: keeps a `Store` in step with the cluster: list, then watch, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from podfleet.errors import (
+    ConfigurationError,
+    Forbidden,
+    Gone,
+    NotFound,
+    PodfleetError,
+    TransportError,
+    Unauthorized,
+)
+from podfleet.kube.client import KubeClient
+from podfleet.kube.status import error_from_status
+from podfleet.kube.store import Store
+from podfleet.model import Manifest
+
+__all__ = ["Reflector"]
+
+_log = logging.getLogger(__name__)
+
+_PAGE = 500
+_WATCH_SECONDS = (240, 360)  # a random length, so that replicas do not come back in step
+_SILENCE = 90.0  # seconds; the API server sends a bookmark about every minute
+_BACKOFF = (0.2, 20.0)  # seconds, doubled from one failure to the next
+
+_HOPELESS = (ConfigurationError, Forbidden, NotFound, Unauthorized)
+"""What `wait_synced` reports at once: only a person can mend it."""
+
+
+class Reflector:
+    """Keeps a `Store` in step with a collection, whatever happens to the connection.
+
+    Pages through a list, then watches from its version with bookmarks. A version that is too
+    old (410) lists again; a broken or silent connection watches on from where it was; an event
+    that makes no sense is logged and skipped. It never gives up.
+
+    Args:
+        client: The transport.
+        path: The collection's path.
+        selector: ``labelSelector`` and ``fieldSelector``.
+        store: The store to keep; by default a new one.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        path: str,
+        selector: Mapping[str, str],
+        store: Store | None = None,
+    ) -> None:
+        self.store = store if store is not None else Store()
+        self._client = client
+        self._path = path
+        self._selector = dict(selector)
+        self._version = ""
+        self._synced = asyncio.Event()
+        self._troubled = asyncio.Event()
+        self._error: PodfleetError | None = None
+        self._heard = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def synced(self) -> bool:
+        """Whether a whole list has been taken in."""
+        return self._synced.is_set()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server was last heard: a quiet fleet is heard by bookmarks."""
+        return time.monotonic() - self._heard
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"podfleet watch {self._path}")
+
+    async def stop(self) -> None:
+        """End; returns when the connection is closed."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def wait_synced(self, timeout: float) -> None:
+        """Return when the store shows the cluster for the first time.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            PodfleetError: The first failure that waiting cannot mend (rights, credentials), or
+                the last one of any kind when the time is up.
+        """
+        waiters = [
+            asyncio.create_task(self._synced.wait()),
+            asyncio.create_task(self._troubled.wait()),
+        ]
+        try:
+            await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+        if not self.synced:
+            raise self._error or TransportError(
+                f"GET {self._path}: no list within {timeout:g} s: is the API server reachable?"
+            )
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+                failures = 0
+            except Gone:
+                _log.info("%s: version %s is too old: listing again", self._path, self._version)
+                self._version = ""
+                await asyncio.sleep(random.uniform(0, _BACKOFF[0]))
+            except PodfleetError as error:
+                self._note(error)
+                failures += 1
+                await asyncio.sleep(_pause(failures))
+            except Exception:  # a bug here must not silence the fleet: say it, and go on
+                _log.exception("%s: the watch failed in an unexpected way", self._path)
+                self._version = ""
+                failures += 1
+                await asyncio.sleep(_pause(failures))
+
+    def _note(self, error: PodfleetError) -> None:
+        _log.warning("%s: %s", self._path, error)
+        self._error = error
+        if isinstance(error, _HOPELESS):
+            self._troubled.set()
+
+    async def _list(self) -> None:
+        found: list[Manifest] = []
+        query = {**self._selector, "limit": str(_PAGE)}
+        while True:
+            page = await self._client.get(self._path, query)
+            found += page["items"] or []
+            onward = page["metadata"].get("continue")
+            if not onward:
+                break
+            query["continue"] = onward
+        self._version = str(page["metadata"]["resourceVersion"])
+        self.store.replace(found, int(self._version))
+        self._heard = time.monotonic()
+        self._troubled.clear()
+        self._synced.set()
+
+    async def _watch(self) -> None:
+        query = {
+            **self._selector,
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
+        }
+        started = time.monotonic()
+        events = self._client.watch(self._path, query, silence=_SILENCE)
+        try:
+            async for event in events:
+                self._heard = time.monotonic()
+                self._take(event)
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+        if time.monotonic() - started < 1:
+            # A proxy that ends every watch at once must not be asked in a tight loop.
+            raise TransportError(f"GET {self._path}: the watch ended as soon as it began")
+
+    def _take(self, event: dict[str, Any] | None) -> None:
+        try:
+            kind = event and event["type"]
+            if kind == "ERROR":
+                assert event is not None
+                raise error_from_status(f"GET {self._path}", event["object"])
+            if event is None or kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+                raise ValueError(f"no event: {str(event)[:200]}")
+            shown: Manifest = event["object"]
+            version = str(shown["metadata"]["resourceVersion"])
+            if kind == "DELETED":
+                self.store.forget(shown)
+            elif kind != "BOOKMARK":
+                self.store.observe(shown)
+            self._version = version
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, PodfleetError):
+                raise
+            _log.warning("%s: skipped an event that makes no sense: %s", self._path, error)
+
+
+def _pause(failures: int) -> float:
+    first, longest = _BACKOFF
+    return random.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))

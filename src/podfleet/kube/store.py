@@ -1,0 +1,135 @@
+"""`Store`: the watched objects in memory, kept by a pure reducer.
+
+Newer always wins, whoever brings it: the watch, a list, or the answer to a write of our own,
+which is often here before its event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from podfleet.model import Manifest
+from podfleet.model.manifest import name_of, uid_of
+
+__all__ = ["Store", "version"]
+
+_REMEMBERED_DELETIONS = 4096
+
+Listener = Callable[["Manifest | None", "Manifest | None"], None]
+"""Called with an object before and after a change; ``None`` where there is none."""
+
+
+def version(manifest: Manifest) -> int:
+    """Return the resourceVersion as a number: within a resource it only grows.
+
+    Kubernetes promises that they can be compared since 1.35 (KEP-5504); etcd's revisions,
+    which every API server hands out, always could.
+    """
+    value = str(manifest["metadata"].get("resourceVersion", "0"))
+    return int(value) if value.isdigit() else 0
+
+
+class Store:
+    """Objects of one namespace and kind, by name.
+
+    Args:
+        index_by: What else to find objects by, besides their name; ``None`` for no key.
+    """
+
+    def __init__(self, index_by: Callable[[Manifest], str | None] = lambda _: None) -> None:
+        self._index_by = index_by
+        self._index: dict[str, set[str]] = {}
+        self._objects: dict[str, Manifest] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._listeners: list[Listener] = []
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[Manifest]:
+        return iter(list(self._objects.values()))
+
+    def get(self, name: str) -> Manifest | None:
+        """Return the object of that name, or ``None``."""
+        return self._objects.get(name)
+
+    def find(self, key: str) -> list[Manifest]:
+        """Return the objects under this key of the index."""
+        return [self._objects[name] for name in self._index.get(key, ())]
+
+    def listen(self, listener: Listener) -> None:
+        """Call the listener on every change from now on, in order."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def subscribe(self, name: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set whenever the object of that name changes."""
+        changed = asyncio.Event()
+        self._waiting.setdefault(name, set()).add(changed)
+        try:
+            yield changed
+        finally:
+            waiting = self._waiting[name]
+            waiting.discard(changed)
+            if not waiting:
+                del self._waiting[name]
+
+    def observe(self, seen: Manifest) -> None:
+        """Take an object that a list, a watch or a write of our own showed."""
+        before = self._objects.get(name_of(seen))
+        if uid_of(seen) in self._deleted:
+            return  # a late answer about something that is gone
+        if before is not None and version(seen) <= version(before):
+            return
+        self._change(name_of(seen), before, seen)
+
+    def forget(self, seen: Manifest) -> None:
+        """Take an object's deletion."""
+        self._deleted[uid_of(seen)] = None
+        while len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        before = self._objects.get(name_of(seen))
+        if before is not None and uid_of(before) == uid_of(seen):
+            self._change(name_of(seen), before, None)
+
+    def replace(self, listed: Iterable[Manifest], at: int) -> None:
+        """Take a whole list.
+
+        Args:
+            listed: Every object that there is.
+            at: The list's resourceVersion: what is newer than it stays, though not listed.
+        """
+        found = list(listed)
+        names = {name_of(item) for item in found}
+        for item in found:
+            self.observe(item)
+        for old in list(self._objects.values()):
+            if name_of(old) not in names and version(old) <= at:
+                self.forget(old)
+
+    def _change(self, key: str, before: Manifest | None, after: Manifest | None) -> None:
+        if after is None:
+            del self._objects[key]
+        else:
+            self._objects[key] = after
+        self._reindex(key, before, after)
+        for listener in self._listeners:
+            listener(before, after)
+        for changed in self._waiting.get(key, ()):
+            changed.set()
+
+    def _reindex(self, key: str, before: Manifest | None, after: Manifest | None) -> None:
+        old = self._index_by(before) if before is not None else None
+        new = self._index_by(after) if after is not None else None
+        if old == new:
+            return
+        if old is not None:
+            self._index[old].discard(key)
+            if not self._index[old]:
+                del self._index[old]
+        if new is not None:
+            self._index.setdefault(new, set()).add(key)

@@ -1,0 +1,20 @@
+"""Values: what a fleet is made of and what it hands out. No I/O."""
+
+from podfleet.model.diagnosis import Diagnosis, Verdict
+from podfleet.model.endpoint import Endpoint
+from podfleet.model.manifest import Manifest
+from podfleet.model.port import Port, Protocol
+from podfleet.model.server import GameServer, ServerState
+from podfleet.model.template import GameServerTemplate
+
+__all__ = [
+    "Diagnosis",
+    "Endpoint",
+    "GameServer",
+    "GameServerTemplate",
+    "Manifest",
+    "Port",
+    "Protocol",
+    "ServerState",
+    "Verdict",
+]

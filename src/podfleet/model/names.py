@@ -1,0 +1,178 @@
+"""The names podfleet writes into the cluster, and what Kubernetes allows in names.
+
+Sources: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ and
+https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from podfleet.errors import ConfigurationError
+
+__all__ = [
+    "ALLOCATED_AT",
+    "CLAIM",
+    "FLEET",
+    "MAX_FLEET_NAME",
+    "OPERATION",
+    "PREFIX",
+    "SESSION",
+    "STATE",
+    "check_annotations",
+    "check_dns_label",
+    "check_fleet_name",
+    "check_labels",
+    "check_session",
+    "is_server_name",
+    "new_server_name",
+    "session_label",
+]
+
+PREFIX: Final = "podfleet.dev/"
+
+FLEET: Final = PREFIX + "fleet"
+"""Label: the fleet that a Pod belongs to; what every watch selects by."""
+
+STATE: Final = PREFIX + "state"
+"""Label: whether a Pod is claimed (`ClaimState`). Readiness is never copied into it."""
+
+SESSION: Final = PREFIX + "session"
+"""Label and annotation: the session, for selectors and in full."""
+
+CLAIM: Final = PREFIX + "claim"
+"""Annotation: the id of the claim that holds a Pod: tells a lost reply from a lost race."""
+
+ALLOCATED_AT: Final = PREFIX + "allocated-at"
+"""Annotation: when the Pod was claimed (RFC 3339)."""
+
+OPERATION: Final = PREFIX + "operation"
+"""Annotation: the id of the create that made the object: tells our own from a namesake."""
+
+MAX_FLEET_NAME: Final = 52
+"""A server is named ``<fleet>-<10 characters>``, and a hostname ends at 63."""
+
+_SUFFIX_LENGTH: Final = 10
+# No vowels, so that no words come out; no digits that read like letters.
+_SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+
+_DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_KEY_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_MAX_SESSION: Final = 1024
+_MAX_ANNOTATIONS: Final = 256 * 1024
+
+
+def new_server_name(fleet: str) -> str:
+    """Return a fresh name for a server: ``arena-7xk2mbq9wd``.
+
+    The client picks it, not ``generateName``: a create whose reply was lost can then be
+    looked up and repeated without making a second Pod.
+    """
+    suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(_SUFFIX_LENGTH))
+    return f"{fleet}-{suffix}"
+
+
+def is_server_name(fleet: str, name: str) -> bool:
+    """Return whether `new_server_name` could have made this name for that fleet.
+
+    Example:
+        >>> is_server_name("arena", "arena-7xk2mbq9wd")
+        True
+        >>> is_server_name("arena", "arena-east-7xk2mbq9wd")
+        False
+    """
+    suffix = name.removeprefix(fleet + "-")
+    return name != suffix and len(suffix) == _SUFFIX_LENGTH and set(suffix) <= set(_SUFFIX_ALPHABET)
+
+
+def session_label(session: str) -> str:
+    """Return the label value of a session: itself where Kubernetes allows it, else a hash.
+
+    Example:
+        >>> session_label("match-42")
+        'match-42'
+        >>> session_label("Zoë & Max")
+        'sha256-9bc4f8a70f593ae26ff76ba4f93a35fc4da2d763'
+    """
+    # A session spelled like a hash is hashed too, so that no two sessions share a label.
+    if _LABEL_VALUE.fullmatch(session) and not session.startswith("sha256-"):
+        return session
+    return "sha256-" + hashlib.sha256(session.encode()).hexdigest()[:40]
+
+
+def check_session(session: str) -> str:
+    """Return the session if podfleet can carry it, else raise `ConfigurationError`."""
+    if not isinstance(session, str) or not session or len(session) > _MAX_SESSION:
+        raise ConfigurationError(
+            "session", session, f"must be a string of 1 to {_MAX_SESSION} characters"
+        )
+    return session
+
+
+def check_dns_label(field: str, value: str, limit: int = 63) -> str:
+    """Return the name if it is a DNS label that starts with a letter (RFC 1035)."""
+    if not isinstance(value, str) or len(value) > limit or not _DNS_LABEL.fullmatch(value):
+        raise ConfigurationError(
+            field,
+            value,
+            f"must be 1 to {limit} lower-case letters, digits or '-', "
+            "start with a letter and end with a letter or digit",
+        )
+    return value
+
+
+def check_fleet_name(field: str, value: str) -> str:
+    """Return the fleet's name if a server's name can be made of it."""
+    return check_dns_label(field, value, MAX_FLEET_NAME)
+
+
+def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels as a dict if Kubernetes takes them and none is podfleet's own."""
+    for key, value in labels.items():
+        _check_key(field, key)
+        if not isinstance(value, str) or not _LABEL_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                f"{field}[{key!r}]",
+                value,
+                "must be a string of at most 63 letters, digits, '-', '_' or '.', "
+                "with a letter or digit at both ends",
+            )
+    return dict(labels)
+
+
+def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotations as a dict if Kubernetes takes them and none is podfleet's own."""
+    size = 0
+    for key, value in annotations.items():
+        _check_key(field, key)
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{field}[{key!r}]", value, "must be a string")
+        size += len(key.encode()) + len(value.encode())
+    if size > _MAX_ANNOTATIONS:
+        raise ConfigurationError(
+            field, f"{size} bytes", f"must be at most {_MAX_ANNOTATIONS} bytes in total"
+        )
+    return dict(annotations)
+
+
+def _check_key(field: str, key: str) -> None:
+    if not isinstance(key, str):
+        raise ConfigurationError(field, key, "keys must be strings")
+    prefix, slash, key_name = key.rpartition("/")
+    if slash and not (len(prefix) <= 253 and _SUBDOMAIN.fullmatch(prefix)):
+        raise ConfigurationError(field, key, "the part before '/' must be a DNS subdomain")
+    if not _KEY_NAME.fullmatch(key_name):
+        raise ConfigurationError(
+            field,
+            key,
+            "a key must be 1 to 63 letters, digits, '-', '_' or '.', "
+            "with a letter or digit at both ends",
+        )
+    if key.startswith(PREFIX):
+        raise ConfigurationError(field, key, f"keys under {PREFIX!r} are podfleet's own")

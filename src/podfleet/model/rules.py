@@ -1,0 +1,38 @@
+"""`Rule`: one right that podfleet needs in the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+__all__ = ["Rule"]
+
+
+@frozen
+class Rule:
+    """One rule of RBAC.
+
+    Args:
+        group: The API group; ``""`` for the core one.
+        resources: The resources: ``("pods", "pods/log")``.
+        verbs: What may be done: ``("get", "list")``.
+        cluster: Whether the resources belong to no namespace, as Nodes do.
+
+    Example:
+        >>> Rule("", ("nodes",), ("get",), cluster=True).to_manifest()
+        {'apiGroups': [''], 'resources': ['nodes'], 'verbs': ['get']}
+    """
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    cluster: bool = False
+
+    def to_manifest(self) -> dict[str, Any]:
+        """Return the rule as a Role or ClusterRole spells it."""
+        return {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }

@@ -1,0 +1,152 @@
+"""`GameServer`: a server as the cluster shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from types import MappingProxyType
+
+from attrs import field, frozen
+
+from podfleet.errors import ConfigurationError
+from podfleet.model import manifest, names
+from podfleet.model.endpoint import Endpoint
+from podfleet.model.manifest import Manifest
+
+__all__ = ["ClaimState", "GameServer", "ServerState", "claim_state", "server_from_pod"]
+
+
+class ClaimState(Enum):
+    """The value of the label ``podfleet.dev/state``: who has a server."""
+
+    UNCLAIMED = "unclaimed"
+    ALLOCATED = "allocated"
+
+
+class ServerState(Enum):
+    """Where a server is in its life."""
+
+    STARTING = "starting"
+    """Created; not ready yet."""
+
+    READY = "ready"
+    """Ready, and nobody's."""
+
+    ALLOCATED = "allocated"
+    """Claimed: a match runs there."""
+
+    ENDED = "ended"
+    """Its process ended, well or not; the Pod is still there."""
+
+    STOPPING = "stopping"
+    """Being deleted."""
+
+
+def _frozen_mapping(value: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(value))
+
+
+@frozen(kw_only=True)
+class GameServer:
+    """One game server, as the cluster showed it at one moment.
+
+    Attributes:
+        name: The Pod's name, unique in its namespace while it lives.
+        namespace: The Pod's namespace.
+        uid: The Pod's UID, unique for ever.
+        state: Where it is in its life.
+        node: The node it runs on; ``None`` until it is scheduled.
+        session: The session it was allocated for, or ``None``.
+        endpoints: What clients dial, one for each port of the template, in that order; empty
+            until they are known.
+        created: When the Pod was created.
+        allocated: When it was claimed, or ``None``.
+        labels: The Pod's labels.
+        annotations: The Pod's annotations.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    state: ServerState
+    node: str | None
+    session: str | None
+    endpoints: tuple[Endpoint, ...]
+    created: datetime
+    allocated: datetime | None
+    labels: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
+    annotations: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the template's first port.
+
+        Raises:
+            ConfigurationError: There is none: the server is not ready, or its template has no
+                ports.
+        """
+        if not self.endpoints:
+            raise ConfigurationError(
+                "GameServer.endpoint",
+                self.name,
+                f"the server is {self.state.value} and has no endpoint "
+                "(not ready yet, or its template has no ports)",
+            )
+        return self.endpoints[0]
+
+    def endpoint_for(self, port: str) -> Endpoint:
+        """Return the endpoint of the template's port of that name.
+
+        Raises:
+            ConfigurationError: No endpoint has that name.
+        """
+        for endpoint in self.endpoints:
+            if endpoint.name == port:
+                return endpoint
+        known = ", ".join(endpoint.name for endpoint in self.endpoints) or "none"
+        raise ConfigurationError(
+            "GameServer.endpoint_for.port", port, f"{self.name} has these endpoints: {known}"
+        )
+
+
+def claim_state(pod: Manifest) -> ClaimState | None:
+    """Return whether the Pod is claimed; ``None`` if its label is not podfleet's."""
+    value = manifest.labels_of(pod).get(names.STATE)
+    return ClaimState(value) if value in {state.value for state in ClaimState} else None
+
+
+def server_from_pod(pod: Manifest, endpoints: tuple[Endpoint, ...], *, ready: bool) -> GameServer:
+    """Return what a Pod says about its server.
+
+    Args:
+        pod: The Pod, as the API server shows it.
+        endpoints: What the fleet's strategy read from it.
+        ready: Whether the Pod is ready: its own conditions say so, never a label.
+    """
+    notes = manifest.annotations_of(pod)
+    created = manifest.parse_time(pod["metadata"]["creationTimestamp"])
+    assert created is not None, "the API server sets creationTimestamp on every object"
+    return GameServer(
+        name=manifest.name_of(pod),
+        namespace=manifest.namespace_of(pod),
+        uid=manifest.uid_of(pod),
+        state=_state(pod, ready=ready),
+        node=pod["spec"].get("nodeName"),
+        session=notes.get(names.SESSION),
+        endpoints=endpoints,
+        created=created,
+        allocated=manifest.parse_time(notes.get(names.ALLOCATED_AT)),
+        labels=manifest.labels_of(pod),
+        annotations=notes,
+    )
+
+
+def _state(pod: Manifest, *, ready: bool) -> ServerState:
+    if pod["metadata"].get("deletionTimestamp"):
+        return ServerState.STOPPING
+    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return ServerState.ENDED
+    if claim_state(pod) is ClaimState.ALLOCATED:
+        return ServerState.ALLOCATED
+    return ServerState.READY if ready else ServerState.STARTING

@@ -1,0 +1,166 @@
+"""`Fleet`: the sync face of `AsyncFleet`. No logic of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import field, frozen
+
+from podfleet.exposure import ExposureStrategy
+from podfleet.fleet import AsyncFleet
+from podfleet.fleet.handle import values_of
+from podfleet.kube import Cluster
+from podfleet.model import GameServer, GameServerTemplate, ServerState
+from podfleet.sync.portal import portal
+
+__all__ = ["Fleet", "FleetServer"]
+
+
+@frozen(kw_only=True)
+class FleetServer(GameServer):
+    """A `GameServer` of a `Fleet`."""
+
+    _fleet: Fleet = field(repr=False, eq=False)
+
+    def release(self) -> None:
+        """End the match: see `Fleet.release`."""
+        self._fleet.release(self)
+
+
+class Fleet:
+    """Game servers of one kind, one Pod each: `AsyncFleet` for code that does not await.
+
+    Safe from any number of threads. It works in pre-forking servers: a fleet made before the
+    ``fork`` starts anew in each worker, with its own thread, watch and connections.
+
+    Args:
+        name: The fleet's name: a DNS label of up to 52 characters. Servers are named after it.
+        template: What every server is made of.
+        exposure: How clients reach a server.
+        namespace: Where the Pods live; by default the connection's namespace.
+        cluster: Which cluster; by default as `Cluster` finds it.
+        probe: Dial each server before handing it out: see `AsyncFleet`.
+
+    Raises:
+        ConfigurationError: A wrong argument, named with its value.
+
+    Example:
+        >>> from podfleet import Fleet, GameServerTemplate, HostPort, Port, PortPool
+        >>> fleet = Fleet(
+        ...     "arena",
+        ...     template=GameServerTemplate(
+        ...         image="ghcr.io/acme/arena:1.4", ports=[Port("game", 7777, "UDP")]
+        ...     ),
+        ...     exposure=HostPort(PortPool(31000, 31999)),
+        ... )
+        >>> def match():
+        ...     with fleet:
+        ...         server = fleet.allocate(session="match-42", timeout=10)
+        ...         print(server.endpoint)
+        ...         server.release()
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        template: GameServerTemplate,
+        exposure: ExposureStrategy,
+        namespace: str | None = None,
+        cluster: Cluster | None = None,
+        probe: bool | bytes = False,
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "name": name,
+            "template": template,
+            "exposure": exposure,
+            "namespace": namespace,
+            "cluster": cluster,
+            "probe": probe,
+        }
+        self._fleet = AsyncFleet(**self._settings)
+        self._process = os.getpid()
+        self._inherited: list[AsyncFleet] = []
+
+    @property
+    def name(self) -> str:
+        """The fleet's name."""
+        return self._fleet.name
+
+    def rbac(self, service_account: str) -> tuple[dict[str, Any], ...]:
+        """Return the manifests of the rights that this fleet needs: see `AsyncFleet.rbac`."""
+        return self._fleet.rbac(service_account)
+
+    def start(self) -> None:
+        """Connect and read the fleet from the cluster: see `AsyncFleet.start`."""
+        portal.run(self._own().start())
+
+    def stop(self) -> None:
+        """End the watch; the servers keep running: see `AsyncFleet.stop`."""
+        portal.run(self._own().stop())
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def allocate(
+        self,
+        session: str | None = None,
+        *,
+        timeout: float = 60.0,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> FleetServer:
+        """Return a ready server that is the caller's alone: see `AsyncFleet.allocate`.
+
+        Interrupted by Ctrl-C it leaves no Pod and no port, then raises `KeyboardInterrupt`.
+        """
+        server = portal.run(
+            self._own().allocate(session, timeout=timeout, labels=labels, annotations=annotations)
+        )
+        return self._handle(server)
+
+    def find(self, session: str) -> FleetServer | None:
+        """Return the server of a session, or ``None``: see `AsyncFleet.find`."""
+        server = portal.run(self._own().find(session))
+        return None if server is None else self._handle(server)
+
+    def get(self, name: str) -> FleetServer:
+        """Return a server by its name: see `AsyncFleet.get`."""
+        return self._handle(portal.run(self._own().get(name)))
+
+    def servers(self, state: ServerState | str | None = None) -> list[FleetServer]:
+        """Return the fleet's servers, oldest first: see `AsyncFleet.servers`."""
+        return [self._handle(server) for server in portal.run(self._own().servers(state))]
+
+    def release(self, server: GameServer | str) -> None:
+        """End a match: see `AsyncFleet.release`."""
+        portal.run(self._own().release(server))
+
+    def _own(self) -> AsyncFleet:
+        """Return this process's own fleet: a connection must not be used on both sides of a fork.
+
+        The parent's is kept, for if it were collected here it would shut down TLS on sockets
+        that the parent still uses.
+        """
+        if self._process != os.getpid():
+            self._inherited.append(self._fleet)
+            self._fleet = AsyncFleet(**self._settings)
+            self._process = os.getpid()
+        return self._fleet
+
+    def _handle(self, server: GameServer) -> FleetServer:
+        return FleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]

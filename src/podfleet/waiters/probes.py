@@ -1,0 +1,51 @@
+"""Which probe of a container failed, and where it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from podfleet.model import Manifest
+from podfleet.waiters.evidence import happened_at
+from podfleet.waiters.lenient import mapping, text
+
+__all__ = ["failing_probe", "killed_by_probe", "where"]
+
+
+def failing_probe(events: Sequence[Manifest]) -> tuple[str, str] | None:
+    """Return the probe that failed last and its message: pkg/kubelet/prober/prober.go."""
+    for event in reversed(events):
+        said = text(event, "message")
+        kind, found, cause = said.partition(" probe ")
+        if text(event, "reason") == "Unhealthy" and found:
+            # "Readiness probe failed: HTTP probe failed with statuscode: 503"
+            return kind.lower(), (cause.partition(": ")[2] or cause).strip()
+    return None
+
+
+def killed_by_probe(ended: Manifest, events: Sequence[Manifest]) -> str:
+    """Return "liveness" or "startup" if that is what ended this run.
+
+    The kubelet says so in a Killing event alone, "Container game failed liveness probe,
+    will be restarted": pkg/kubelet/kuberuntime/kuberuntime_manager.go.
+    """
+    started, finished = text(ended, "startedAt"), text(ended, "finishedAt")
+    for event in reversed(events):
+        if text(event, "reason") == "Killing" and started <= happened_at(event) <= finished:
+            for probe in ("liveness", "startup"):
+                if f"failed {probe} probe" in text(event, "message"):
+                    return probe
+    return ""
+
+
+def where(spec: Manifest, kind: str) -> str:
+    """Return where a probe asks: `` (HTTP GET /ready on port 8080)``, or nothing."""
+    probe = mapping(spec, f"{kind}Probe")
+    for field, words in (("httpGet", "HTTP GET"), ("tcpSocket", "TCP"), ("grpc", "gRPC")):
+        asked = mapping(probe, field)
+        if asked:
+            path = text(asked, "path")
+            return f" ({words}{' ' + path if path else ''} on port {asked.get('port')})"
+    command = mapping(probe, "exec").get("command")
+    if isinstance(command, list):
+        return f" ({' '.join(str(word) for word in command)})"
+    return ""

@@ -1,0 +1,52 @@
+"""Every Python block of the README and the docs runs, in order, as a reader would run it.
+
+The blocks of one file are one program. It runs against the test cluster, which it finds by
+``KUBECONFIG`` as a reader's would, in a namespace of its own; of what it says, only the image is
+replaced.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.fixtures import TestCluster
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IMAGE = "ghcr.io/acme/arena:1.4"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> Iterator[str]:
+    """Yield each block, behind as many empty lines as put it on its line of the page."""
+    text = page.read_text()
+    for block in BLOCK.finditer(text):
+        yield "\n" * text.count("\n", 0, block.start(1)) + block.group(1)
+
+
+@pytest.fixture
+def as_a_reader(
+    cluster: TestCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Make the test namespace the default one of the configuration that KUBECONFIG names."""
+    config = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+    for context in config["contexts"]:
+        context["context"]["namespace"] = namespace
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+
+
+@pytest.mark.usefixtures("as_a_reader")
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(blocks(page))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_python_blocks_of_a_page_run(page: Path, cluster: TestCluster) -> None:
+    program: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        exec(compile(block.replace(IMAGE, cluster.image), page, "exec"), program)
