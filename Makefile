@@ -1,7 +1,6 @@
 # Everything runs in .venv, which `make env` makes; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-SOURCES := .ci src tests docs examples benchmarks
 RUN := .venv/bin/python -m
 
 .PHONY: help
@@ -22,14 +21,14 @@ unit: env ## Run the tests that need no cluster
 
 .PHONY: check
 check: env ## Lint, check the format and the types
-	$(RUN) ruff check $(SOURCES)
-	$(RUN) ruff format --check $(SOURCES)
+	$(RUN) ruff check
+	$(RUN) ruff format --check
 	$(RUN) mypy
 
 .PHONY: format
 format: env ## Format the code and fix what can be fixed
-	$(RUN) ruff check --fix $(SOURCES)
-	$(RUN) ruff format $(SOURCES)
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
 
 .PHONY: docs
 docs: env ## Build the docs into build/docs, warnings are errors

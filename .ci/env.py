@@ -5,6 +5,8 @@ that a fresh clone starts in seconds; .venv is a thin layer on it, so two clones
 The folder is $PODFLEET_CACHE, by default podfleet in $XDG_CACHE_HOME or ~/.cache.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os

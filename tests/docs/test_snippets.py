@@ -8,16 +8,22 @@ replaced.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import yaml
-
-from tests.cluster.fixtures import TestCluster
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 IMAGE = "ghcr.io/acme/arena:1.4"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class TheCluster(Protocol):
+    """What is needed of the fixture ``cluster``."""
+
+    kubeconfig: Path
+    image: str
 
 
 def blocks(page: Path) -> Iterator[str]:
@@ -29,10 +35,10 @@ def blocks(page: Path) -> Iterator[str]:
 
 @pytest.fixture
 def as_a_reader(
-    cluster: TestCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: TheCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Make the test namespace the default one of the configuration that KUBECONFIG names."""
-    config = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
     for context in config["contexts"]:
         context["context"]["namespace"] = namespace
     kubeconfig = tmp_path / "kubeconfig"
@@ -46,7 +52,7 @@ def as_a_reader(
     [page for page in PAGES if any(blocks(page))],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_the_python_blocks_of_a_page_run(page: Path, cluster: TestCluster) -> None:
+def test_the_python_blocks_of_a_page_run(page: Path, cluster: TheCluster) -> None:
     program: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
         exec(compile(block.replace(IMAGE, cluster.image), page, "exec"), program)

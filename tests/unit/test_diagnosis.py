@@ -297,22 +297,24 @@ words = st.sampled_from(
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | words | st.text()
 json_values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(), inner),
-    max_leaves=40,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12,
 )
-objects = st.dictionaries(keys, json_values)
+objects = st.dictionaries(keys, json_values, max_size=5)
 
 
 @st.composite
 def odd_pods(draw: st.DrawFn) -> Json:
-    statuses = st.lists(st.fixed_dictionaries({"state": objects, "lastState": json_values}))
+    statuses = st.lists(
+        st.fixed_dictionaries({"state": objects, "lastState": json_values}), max_size=3
+    )
     status = draw(objects)
     status["containerStatuses"] = draw(statuses | json_values)
     status["initContainerStatuses"] = draw(statuses | json_values)
     return {"metadata": draw(json_values), "spec": draw(objects), "status": status}
 
 
-@given(pod=odd_pods() | objects, events=st.lists(objects | json_values))
+@given(pod=odd_pods() | objects, events=st.lists(objects | json_values, max_size=4))
 def test_no_json_is_too_odd(pod: Any, events: Any) -> None:
     diagnosis = diagnose(pod, events)
     assert (diagnosis is None) == is_ready(pod)

@@ -66,10 +66,10 @@ def test_a_pod_without_a_node_has_no_endpoints_yet() -> None:
     assert strategy().endpoints(TEMPLATE.to_pod(), TEMPLATE, ClusterView()) is None
 
 
-def test_an_ended_pod_holds_no_ports() -> None:
+def test_an_ended_pod_still_holds_its_ports() -> None:
     pod = running_pod()
     pod["status"]["phase"] = "Succeeded"
-    assert strategy().held_ports(pod) == ()
+    assert strategy().held_ports(pod) == (31004, 31007)
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,11 @@ class HostPort(ExposureStrategy):
                 port["hostPort"] = number
 
     def held_ports(self, pod: Manifest) -> tuple[int, ...]:
-        """Return every hostPort of the Pod, unless it has ended: then they are free again."""
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            return ()
+        """Return every hostPort of the Pod; even if it has ended.
+
+        The scheduler gives the number away as soon as the Pod's phase is final, but the node
+        forwards it until the Pod's sandbox is gone.
+        """
         return tuple(
             sorted({port["hostPort"] for port in _container_ports(pod) if port.get("hostPort")})
         )

@@ -131,15 +131,12 @@ def crash(
     """
     cause, message = text(ended, "reason"), text(ended, "message") or message
     better, what, advice = _ending(container, ended, events)
-    never_ran = cause in _NEVER_RAN
+    verdict = Verdict.FAILED if final else Verdict.FAILING
+    if cause in _NEVER_RAN:
+        what = f"{what}: {message}"
+        verdict = Verdict.FAILED if final else _unless_passing(message)
     return _about(
-        container,
-        Verdict.FAILED if final or never_ran else Verdict.FAILING,
-        better or reason,
-        f"{container.who} {what}: {message}: {advice}"
-        if never_ran and message
-        else f"{container.who} {what}: {advice}",
-        message,
+        container, verdict, better or reason, f"{container.who} {what}: {advice}", message
     )
 
 

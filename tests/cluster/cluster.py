@@ -1,0 +1,170 @@
+"""`Cluster`: the whole of it, up and down."""
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from tests.cluster import cleanup, controlplane, debian, network, node
+from tests.cluster.build import Programs, build
+from tests.cluster.credentials import Credentials
+from tests.cluster.network import NodeNetwork
+from tests.cluster.places import KUBECONFIG, LOCK, LOGS, STATE, cache
+from tests.cluster.process import Component
+
+NODES = (NodeNetwork("node-a", 1), NodeNetwork("node-b", 2))
+_OWNER = STATE / "owner.json"
+
+
+class Cluster:
+    """A running test cluster.
+
+    Args:
+        programs: What it is made of.
+        components: What this process started; empty if another did.
+    """
+
+    def __init__(self, programs: Programs, components: list[Component]) -> None:
+        self.programs = programs
+        self._components = components
+
+    @classmethod
+    def up(cls, *, owned: bool) -> Self:
+        """Start the cluster, unless one that somebody keeps is running: then that one.
+
+        Args:
+            owned: It ends with this process: a later run takes it for a left-over once this
+                process is gone. Otherwise it stays until `down`.
+        """
+        with _alone():
+            debian.install()
+            programs = build()
+            if _kept() and controlplane.ready(STATE / "apiserver.crt"):
+                return cls(programs, [])
+            cleanup.remove_traces()
+            STATE.mkdir(parents=True)
+            cluster = cls(programs, [])
+            try:
+                cluster._start()
+            except BaseException:
+                cleanup.keep_logs(LOGS, cache() / "logs")
+                cluster.down()
+                raise
+            _OWNER.write_text(json.dumps(_myself() if owned else None))
+            return cluster
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process started it, and so has to end it."""
+        return bool(self._components)
+
+    def down(self) -> None:
+        """End what this process started, then remove every trace."""
+        for component in reversed(self._components):
+            component.stop()
+        self._components = []
+        cleanup.remove_traces()
+
+    def start_kwok(self) -> None:
+        """Start kwok: it plays every Node that has the annotation kwok.x-k8s.io/node: fake."""
+        self._components.append(
+            Component(
+                "kwok",
+                [
+                    self.programs["kwok"],
+                    f"--kubeconfig={KUBECONFIG}",
+                    "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                    f"--config={self.programs.kwok_stages}",
+                    "--server-address=127.0.0.1:10247",
+                    "--node-lease-duration-seconds=40",
+                ],
+            )
+        )
+
+    def _start(self) -> None:
+        started = time.monotonic()
+        network.create(NODES)
+        credentials = Credentials(STATE)
+        credentials.add("admin", "system:masters")
+        for component in ("kube-controller-manager", "kube-scheduler", "kube-proxy"):
+            credentials.add(f"system:{component}", "system:node-proxier")
+        for one in NODES:
+            credentials.add(f"system:node:{one.node}", "system:nodes")
+        self._components += controlplane.start(self.programs, credentials)
+        with ThreadPoolExecutor() as pool:
+            for components in pool.map(
+                lambda one: node.start(self.programs, credentials, one), NODES
+            ):
+                self._components += components
+        self._components[-1].wait_until(self._nodes_ready, "both nodes are ready")
+        print(f"The test cluster is up after {time.monotonic() - started:.0f} s", flush=True)
+
+    def _nodes_ready(self) -> bool:
+        nodes = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"]
+        accounts = self.kubectl("get", "serviceaccounts", "-n", "default", "-o", "name")
+        return len(nodes) == len(NODES) and all(map(_is_ready, nodes)) and "default" in accounts
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl as the cluster's admin and return what it printed."""
+        done = subprocess.run(
+            [str(self.programs["kubernetes"]), "kubectl", *arguments],
+            env={**os.environ, "KUBECONFIG": str(KUBECONFIG)},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+
+def _is_ready(item: dict[str, Any]) -> bool:
+    conditions = item["status"].get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process at a time start or judge a cluster."""
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _kept() -> bool:
+    """Return whether a cluster is there on purpose: kept, or of a process that lives.
+
+    Raises:
+        RuntimeError: Another test run is using it.
+    """
+    if not _OWNER.exists():
+        return False
+    owner = json.loads(_OWNER.read_text())
+    if owner is None:
+        return True
+    if owner == _started_at(owner["pid"]):
+        raise RuntimeError(
+            f"another test run (process {owner['pid']}) has the test cluster: wait for it, or "
+            "keep one cluster for both with `make cluster`"
+        )
+    return False
+
+
+def _myself() -> dict[str, Any] | None:
+    return _started_at(os.getpid())
+
+
+def _started_at(pid: int) -> dict[str, Any] | None:
+    """Return a process's id with its start time, which tells it from a later namesake."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return None
+    return {"pid": pid, "start": fields[19]}

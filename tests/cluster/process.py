@@ -1,0 +1,95 @@
+"""Start a component, with its log and in our cgroup; wait for it; stop it."""
+
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.cluster import cgroups
+from tests.cluster.places import LOGS
+
+_STOP_TIMEOUT = 10.0  # seconds until SIGKILL
+
+
+class Component:
+    """A running program of the cluster.
+
+    Args:
+        name: Its name, and its log file's.
+        command: What to run.
+        group: The cgroup, below ours.
+        namespace: The network namespace to run in, if not the machine's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[object],
+        group: str = "components",
+        namespace: str | None = None,
+    ) -> None:
+        self.name = name
+        self.log = LOGS / f"{name}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        joins = "".join(
+            f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))} && "
+            for folder in cgroups.create(group)
+        )
+        words = [str(word) for word in command]
+        if namespace is not None:
+            # Not `ip netns exec`: it mounts /sys anew and hides the cgroups.
+            words = ["nsenter", f"--net=/run/netns/{namespace}", *words]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["sh", "-c", f'{joins}exec "$@"', name, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+        """Wait for a condition that this component brings about.
+
+        Raises:
+            RuntimeError: It ended, or the time was up; with the end of its log.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended before {what}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: not {what} in {timeout:g} s:\n{self.tail()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it, by its id; at once if it does not end by itself."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def run(*command: object, check: bool = True) -> str:
+    """Run a short command to its end and return what it printed.
+
+    Raises:
+        RuntimeError: It failed; with what it said.
+    """
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise RuntimeError(f"{shlex.join(words)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def listening(path: Path) -> bool:
+    """Return whether a socket file is there."""
+    return path.exists()

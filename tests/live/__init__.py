@@ -1,0 +1,1 @@
+"""What podfleet does on a real cluster."""
