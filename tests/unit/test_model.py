@@ -59,11 +59,11 @@ GAME = Port("game", 7777)
             "A=B",
         ),
         (
-            lambda: GameServerTemplate(image="a", command="./run"),  # type: ignore[arg-type]
+            lambda: GameServerTemplate(image="a", command="./run"),
             "GameServerTemplate.command",
             "./run",
         ),
-        (lambda: GameServerTemplate(pod=7), "GameServerTemplate.pod", "int"),  # type: ignore[arg-type]
+        (lambda: GameServerTemplate(pod=7), "GameServerTemplate.pod", "int"),
         (lambda: Endpoint("h", 1, Protocol.TCP, "a").url("ws", "x"), "Endpoint.url.path", "x"),
     ],
 )

@@ -97,7 +97,8 @@ class Allocation:
 
     def _adopt(self) -> Manifest | None:
         """Return a ready server whose starter is no more."""
-        for pod_name in self._core.orphans.names(self._core.wanted):
+        spoken_for = self._core.wanted | self._core.abandoned.keys()
+        for pod_name in self._core.orphans.names(spoken_for):
             pod = self._core.store.get(pod_name)
             if pod is not None:
                 self._want(pod_name, ())

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from podfleet.errors import (
-    Conflict,
-    Invalid,
-    NotFound,
-    PodfleetError,
-)
+from podfleet.errors import Invalid, NotFound, PodfleetError
 from podfleet.fleet.claim import Claim, is_claimable
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.ledger import PortLedger
@@ -31,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 _START_TIMEOUT = 30.0  # seconds for the first list
 _STOP_TIMEOUT = 10.0  # seconds for what is still being cleaned up
-_DISCARD_TRIES = 10  # a starting Pod's status is written often; each write is one conflict
+_DISCARD_PAUSE = (0.05, 10.0)  # seconds, doubled: a starting Pod is written often, then rarely
+_REMEMBERED_NAMES = 4096
 
 
 class Core:
@@ -53,7 +50,8 @@ class Core:
         self.orphans = Orphans()
         self.wanted: set[str] = set()
         """Servers that an allocation of this process waits for."""
-        self._abandoned: set[str] = set()
+        self.abandoned: OrderedDict[str, None] = OrderedDict()
+        """Servers that are to go, if they exist: their create may be carried out late."""
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
             client, pods(namespace), {"labelSelector": spec.selector}, self.store
@@ -74,6 +72,10 @@ class Core:
         """Finish what is being cleaned up, then end the watch and the connections."""
         if self._cleanups:
             await asyncio.wait(self._cleanups, timeout=_STOP_TIMEOUT)
+        for late in list(self._cleanups):
+            late.cancel()
+        if self._cleanups:
+            await asyncio.wait(self._cleanups)
         await self._reflector.stop()
         await self.client.close()
 
@@ -120,7 +122,9 @@ class Core:
         A create whose reply was lost may still be carried out after this has looked: the
         name is remembered, and the watch brings it back here.
         """
-        self._abandoned.add(pod_name)
+        self.abandoned[pod_name] = None
+        if len(self.abandoned) > _REMEMBERED_NAMES:
+            self.abandoned.popitem(last=False)
         return self.in_background(self._discard(pod_name, claim))
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -131,40 +135,43 @@ class Core:
         return task
 
     async def _discard(self, pod_name: str, claim: Claim) -> None:
-        """Delete the server unless it is somebody else's by now."""
-        try:
-            for _ in range(_DISCARD_TRIES):
-                pod = await self.read(pod_name)
-                if pod is None or pod["metadata"].get("deletionTimestamp"):
-                    return
-                path = pods(self.namespace, pod_name)
-                if claim.holds(pod):
-                    await self.client.delete(path, uid=uid_of(pod))
-                    return
-                if not is_claimable(pod):
-                    self._abandoned.discard(pod_name)  # another replica's match runs there
-                    return
-                version = pod["metadata"]["resourceVersion"]
-                try:
-                    await self.client.delete(path, uid=uid_of(pod), version=version)
-                    return
-                except Conflict:
-                    continue  # written since it was read, perhaps by a claim: look again
-            _log.warning("%s/%s: not deleted: it keeps changing", self.namespace, pod_name)
-        except PodfleetError as error:
-            _log.warning(
-                "%s/%s: not deleted, will be adopted as a ready server: %s",
-                self.namespace,
-                pod_name,
-                error,
-            )
+        """Delete the server unless it is somebody else's by now; try until that is known."""
+        pause = _DISCARD_PAUSE[0]
+        while True:
+            try:
+                await self._discard_once(pod_name, claim)
+                return
+            except PodfleetError as error:
+                _log.warning(
+                    "%s/%s: not deleted yet, trying again: %s", self.namespace, pod_name, error
+                )
+            await asyncio.sleep(pause)
+            pause = min(_DISCARD_PAUSE[1], pause * 2)
+
+    async def _discard_once(self, pod_name: str, claim: Claim) -> None:
+        """Look at the Pod, and delete what was looked at.
+
+        Raises:
+            Conflict: It was written since it was read, perhaps by a claim: look again.
+        """
+        pod = await self.read(pod_name)
+        if pod is None or pod["metadata"].get("deletionTimestamp"):
+            return
+        path = pods(self.namespace, pod_name)
+        if claim.holds(pod):
+            await self.client.delete(path, uid=uid_of(pod))
+        elif is_claimable(pod):
+            version = pod["metadata"]["resourceVersion"]
+            await self.client.delete(path, uid=uid_of(pod), version=version)
+        else:
+            self.abandoned.pop(pod_name, None)  # another replica's match runs there
 
     def _clean_up_abandoned(self, before: Manifest | None, after: Manifest | None) -> None:
         pod = after or before
         assert pod is not None
-        if name_of(pod) not in self._abandoned:
+        if name_of(pod) not in self.abandoned:
             return
         if after is None:
-            self._abandoned.discard(name_of(pod))
+            del self.abandoned[name_of(pod)]
         elif before is None:  # a create that was carried out after all
             self.abandon(name_of(pod), Claim())

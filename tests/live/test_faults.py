@@ -1,0 +1,167 @@
+"""Lost replies, refusals, cut watches, black-outs: each on the way to the real API server."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from podfleet import Fleet, PortPool, ServerError, ServerState, TransportError
+from tests.cluster.fixtures import Backend
+from tests.live.arena import eventually, make, over_udp
+from tests.live.faults import Fault, FaultyApi, faulty
+
+PODS = r"/pods$"
+POD = r"/pods/arena-"
+
+
+@pytest.fixture
+def broken(backend: Backend) -> Iterator[tuple[FaultyApi, Backend]]:
+    with faulty(backend) as pair:
+        yield pair
+
+
+def test_a_create_whose_reply_is_lost_makes_one_pod(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    api.fail(Fault("POST", PODS, lose_reply=True))
+    with make(Fleet, backend) as fleet:
+        server = fleet.allocate(timeout=30)
+        assert [pod["metadata"]["name"] for pod in backend.pods()] == [server.name]
+        assert over_udp(server.endpoint) == f"{server.name} hello"
+    assert api.count("POST") == 1  # looked up, not repeated
+
+
+def test_a_create_that_never_arrived_is_repeated(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    api.fail(Fault("POST", PODS, status=503))
+    with make(Fleet, backend) as fleet:
+        server = fleet.allocate(timeout=30)
+        assert [pod["metadata"]["name"] for pod in backend.pods()] == [server.name]
+
+
+def test_a_claim_whose_reply_is_lost_holds(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    api.fail(Fault("PATCH", POD, lose_reply=True))
+    with make(Fleet, backend) as fleet:
+        server = fleet.allocate(session="match-1", timeout=30)
+        assert len(backend.pods()) == 1
+        assert fleet.servers(ServerState.ALLOCATED) == [server]
+    assert api.count("PATCH") == 1
+
+
+def test_a_release_whose_reply_is_lost_is_done(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    api.fail(Fault("DELETE", POD, lose_reply=True))
+    with make(Fleet, backend) as fleet:
+        fleet.allocate(timeout=30).release()
+        eventually(lambda: not backend.pods())
+
+
+def test_retry_after_is_obeyed(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        api.fail(Fault("POST", PODS, status=429, headers={"Retry-After": "1"}))
+        before = time.monotonic()
+        fleet.allocate(timeout=30)
+        assert time.monotonic() - before >= 1
+
+
+def test_an_api_server_that_keeps_failing_is_told_and_leaves_nothing(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    pool = PortPool(31000, 31009)
+    with make(Fleet, backend, pool) as fleet:
+        api.fail(Fault("POST", PODS, status=500, times=100))
+        with pytest.raises(ServerError, match="POST .*/pods"):
+            fleet.allocate(timeout=60)
+        eventually(lambda: not pool.in_use)
+    assert backend.pods() == []
+
+
+def test_a_create_that_is_carried_out_after_we_gave_up_is_removed(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    pool = PortPool(31000, 31009)
+    with make(Fleet, backend, pool) as fleet:
+        # The API server takes the Pod, but every answer about it is lost: also to the look.
+        api.fail(Fault("POST", PODS, lose_reply=True, times=100))
+        api.fail(Fault("GET", POD, status=500, times=100))
+        with pytest.raises((ServerError, TransportError)):
+            fleet.allocate(timeout=60)
+        api.faults.clear()
+        eventually(lambda: not backend.pods())
+        eventually(lambda: not pool.in_use)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"[]", b'{"type": "MODIFIED"}', b'{"type": "NEW", "object": {}}', b'"\xff"'],
+)
+def test_a_malformed_event_is_skipped(
+    broken: tuple[FaultyApi, Backend], line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        eventually(lambda: api.watching)
+        api.inject(line)
+        fleet.allocate(timeout=30)
+        assert api.count("watch=true") == 1
+    assert "makes no sense" in caplog.text
+
+
+def test_a_version_that_is_too_old_lists_again(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        eventually(lambda: api.watching)
+        status = b'{"kind":"Status","code":410,"reason":"Expired","message":"too old"}'
+        api.inject(b'{"type":"ERROR","object":' + status + b"}")
+        fleet.allocate(timeout=30)
+        assert api.count("limit=500") == 2
+
+
+def test_a_cut_watch_goes_on_where_it_was(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        fleet.allocate(timeout=30)
+        api.cut_watches()
+        fleet.allocate(timeout=30)
+        assert api.count("limit=500") == 1  # no new list
+
+
+def test_a_blackout_while_a_server_starts_is_survived(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    pool = PortPool(31000, 31009)
+    with make(Fleet, backend, pool) as fleet:
+        fleet.allocate(session="before", timeout=30)
+        with api.blackout():
+            backend.cluster.kubectl(
+                "delete", "pods", "-n", backend.namespace, "--all", "--grace-period=1"
+            )
+            quiet = len(api.seen)
+            eventually(lambda: len(api.seen) > quiet + 2)
+        eventually(lambda: not fleet.servers())
+        assert fleet.find("before") is None
+        assert not pool.in_use
+        assert over_udp(fleet.allocate(timeout=30).endpoint)
+
+
+def test_a_dead_api_server_is_not_asked_in_a_tight_loop(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    with make(Fleet, backend), api.blackout():
+        before = len(api.seen)
+        started = time.monotonic()
+        eventually(lambda: time.monotonic() - started > 4)
+        assert 2 <= len(api.seen) - before <= 12
+
+
+def test_a_quiet_fleet_makes_no_requests_but_its_watch(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        fleet.allocate(timeout=30)
+        before = list(api.seen)
+        started = time.monotonic()
+        eventually(lambda: time.monotonic() - started > 2)
+        assert [request for request in api.seen[len(before) :]] == []
