@@ -18,6 +18,7 @@ REFUSED_FOR: Final = 60.0
 outside the pool's knowledge uses it."""
 
 _SHOWN_HOLDERS: Final = 5
+_REFUSED: Final = 2
 
 
 class PortPool:
@@ -228,15 +229,19 @@ class PortPool:
     ) -> Sequence[int] | None:
         if not shared:
             return pick(count, lambda number: not self._holders[number])
-        # A place known to have room for all of them, with the least used numbers ...
-        fitting = []
-        for used in self._at.values():
-            if found := pick(count, _none_of(used.keys() | own)):
-                fitting.append(found)
-        if fitting:
-            return min(fitting, key=lambda found: sum(len(self._holders[n]) for n in found))
-        # ... or else a place that the pool knows nothing of yet.
-        return pick(count, _none_of(own))
+        # A place known to have room for all of them; else one that the pool knows nothing of
+        # yet; and only then numbers that were refused.
+        for usable in (lambda number: not self._is_refused(number), lambda _: True):
+            places = [_none_of(used.keys() | own, usable) for used in self._at.values()]
+            fitting = [found for allowed in places if (found := pick(count, allowed))]
+            if fitting:
+                return min(fitting, key=lambda found: sum(len(self._holders[n]) for n in found))
+            if found := pick(count, _none_of(own, usable)):
+                return found
+        return None
+
+    def _is_refused(self, number: int) -> bool:
+        return self._delay(number, self._clock()) == _REFUSED
 
     def _best(self, count: int, allowed: Callable[[int], bool]) -> Sequence[int] | None:
         found = list(itertools.islice(filter(allowed, self._in_order()), count))
@@ -259,7 +264,7 @@ class PortPool:
     def _delay(self, number: int, now: float) -> int:
         """Return 0 for a number to give now, 1 for one that rests, 2 for one refused."""
         if now - self._refused.get(number, float("-inf")) < REFUSED_FOR:
-            return 2
+            return _REFUSED
         return int(now - self._released.get(number, float("-inf")) < self._reuse_after)
 
     def _run(self, count: int, allowed: Callable[[int], bool]) -> Sequence[int] | None:
@@ -346,8 +351,8 @@ class PortPool:
         )
 
 
-def _none_of(taken: set[int]) -> Callable[[int], bool]:
-    return lambda number: number not in taken
+def _none_of(taken: set[int], usable: Callable[[int], bool]) -> Callable[[int], bool]:
+    return lambda number: number not in taken and usable(number)
 
 
 def _port(field: str, value: int) -> int:

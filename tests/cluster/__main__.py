@@ -48,9 +48,7 @@ def up() -> None:
     wrapper.write_text(f'#!/bin/sh\nexec {cluster.programs["kubernetes"]} kubectl "$@"\n')
     wrapper.chmod(0o755)
     print(
-        _HOWTO.format(
-            kubeconfig=KUBECONFIG, bin=folder, image=REFERENCES["gameserver"], logs=LOGS
-        )
+        _HOWTO.format(kubeconfig=KUBECONFIG, bin=folder, image=REFERENCES["gameserver"], logs=LOGS)
     )
 
 

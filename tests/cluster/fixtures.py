@@ -190,5 +190,3 @@ def _cannot(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(words, pytrace=False)
     pytest.skip(words)
-
-

@@ -40,11 +40,12 @@ class Fault:
 
     def takes(self, request: web.Request) -> bool:
         """Return whether this fault is for the request, and count it."""
-        if self.times > 0 and self.method == request.method:
-            if re.search(self.path, request.path_qs):
-                self.times -= 1
-                return True
-        return False
+        if self.times < 1 or self.method != request.method:
+            return False
+        if not re.search(self.path, request.path_qs):
+            return False
+        self.times -= 1
+        return True
 
 
 class FaultyApi:
@@ -67,7 +68,7 @@ class FaultyApi:
     def start(self) -> str:
         """Serve; return the URL."""
         self._thread.start()
-        return self._call(self._start())
+        return str(self._call(self._start()))
 
     def stop(self) -> None:
         """Stop serving."""

@@ -72,7 +72,7 @@ def test_an_api_server_that_keeps_failing_is_told_and_leaves_nothing(
     pool = PortPool(31000, 31009)
     with make(Fleet, backend, pool) as fleet:
         api.fail(Fault("POST", PODS, status=500, times=100))
-        with pytest.raises(ServerError, match="POST .*/pods"):
+        with pytest.raises(ServerError, match=r"POST .*/pods"):
             fleet.allocate(timeout=60)
         eventually(lambda: not pool.in_use)
     assert backend.pods() == []
@@ -164,4 +164,4 @@ def test_a_quiet_fleet_makes_no_requests_but_its_watch(broken: tuple[FaultyApi, 
         before = list(api.seen)
         started = time.monotonic()
         eventually(lambda: time.monotonic() - started > 2)
-        assert [request for request in api.seen[len(before) :]] == []
+        assert api.seen[len(before) :] == []

@@ -108,25 +108,26 @@ class Allocation:
     async def _start(self) -> Manifest:
         """Create a server and return it once it is ready, on numbers that nobody refused."""
         tried: set[int] = set()
-        for attempt in range(1, _PORT_TRIES + 1):
+        tries = 0
+        while True:
             pod_name = new_server_name(self._core.spec.name)
             numbers = self._core.ports.take(pod_name)
             self._want(pod_name, numbers)
             tried |= set(numbers)
-            await self._create(pod_name, numbers)
-            last = attempt == _PORT_TRIES
-            pod = await self._ready_or_refused(pod_name, last=last)
+            tries += 1
+            with self._core.ports.watch_freed() as freed:
+                await self._create(pod_name, numbers)
+                pod = await self._ready_or_refused(pod_name)
+                if pod is None and not (tries < _PORT_TRIES and self._untried(tried)):
+                    # A node may join and take this Pod, or a number become free for another.
+                    pod = await self._ready_unless(pod_name, freed)
+                    tried.clear()
+                    tries = 0
             if pod is not None:
-                return pod
-            if not self._untried(tried):
-                # Every number was refused: one may become free, or a node may join.
-                pod = await self._ready_or_refused(pod_name, last=True)
-                assert pod is not None
                 return pod
             self._core.ports.refuse(pod_name, numbers)
             self._core.abandon(pod_name, self._claim)
             self._forget()
-        raise AssertionError("unreachable: the last attempt waits")
 
     def _untried(self, tried: set[int]) -> bool:
         pool = self._core.spec.exposure.pool
@@ -140,13 +141,22 @@ class Allocation:
         except QuotaExceeded as error:
             raise Exhausted(str(error)) from error
 
-    async def _ready_or_refused(self, pod_name: str, *, last: bool) -> Manifest | None:
+    async def _ready_or_refused(self, pod_name: str) -> Manifest | None:
         """Return the Pod once it is ready; ``None`` if the cluster refused its numbers."""
         refused = self._core.spec.exposure.refused
-        if last:
-            return await until_ready(self._core.client, self._core.store, pod_name)
         pod = await until_ready(self._core.client, self._core.store, pod_name, stop=refused)
         return None if refused(pod) else pod
+
+    async def _ready_unless(self, pod_name: str, freed: asyncio.Event) -> Manifest | None:
+        """Return the Pod once it is ready; ``None`` if a number became free before."""
+        ready = asyncio.ensure_future(until_ready(self._core.client, self._core.store, pod_name))
+        other = asyncio.ensure_future(freed.wait())
+        try:
+            await asyncio.wait({ready, other}, return_when=asyncio.FIRST_COMPLETED)
+            return ready.result() if ready.done() else None
+        finally:
+            for waiting in (ready, other):
+                waiting.cancel()
 
     async def _probe(self, endpoints: tuple[Endpoint, ...]) -> None:
         probe = self._core.spec.probe
@@ -195,7 +205,7 @@ class Allocation:
     async def _timed_out(self) -> AllocationError:
         """Return the error that says why the time was not enough, by one fresh read."""
         where = f"fleet {self._core.spec.name}"
-        said = f"no server within {self._timeout:g} s"
+        said = f"no server within {self._timeout:.3g} s"
         pod, diagnosis = await self._last_look()
         if pod is not None:
             where = f"{where}: {self._core.namespace}/{name_of(pod)}"

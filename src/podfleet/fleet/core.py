@@ -25,7 +25,6 @@ __all__ = ["Core"]
 
 _log = logging.getLogger(__name__)
 
-_START_TIMEOUT = 30.0  # seconds for the first list
 _STOP_TIMEOUT = 10.0  # seconds for what is still being cleaned up
 _DISCARD_PAUSE = (0.05, 10.0)  # seconds, doubled: a starting Pod is written often, then rarely
 _REMEMBERED_NAMES = 4096
@@ -47,7 +46,7 @@ class Core:
         self.store = Store(index_by=lambda pod: labels_of(pod).get(SESSION))
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
-        self.orphans = Orphans()
+        self.orphans = Orphans(spec.revision)
         self.wanted: set[str] = set()
         """Servers that an allocation of this process waits for."""
         self.abandoned: OrderedDict[str, None] = OrderedDict()
@@ -57,14 +56,21 @@ class Core:
             client, pods(namespace), {"labelSelector": spec.selector}, self.store
         )
 
-    async def start(self) -> None:
-        """Watch the fleet's Pods; return when the store shows them."""
+    async def start(self, timeout: float) -> None:
+        """Watch the fleet's Pods; return when the store shows them.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            PodfleetError: Why it does not.
+        """
         self.store.listen(self.ports.follow)
         self.store.listen(self.exposer.forget)
         self.store.listen(self.orphans.follow)
         self.store.listen(self._clean_up_abandoned)
         self._reflector.start()
-        await self._reflector.wait_synced(_START_TIMEOUT)
+        await self._reflector.wait_synced(timeout)
         self.ports.reconcile(self.store)
         await self.exposer.prepare()
 

@@ -32,6 +32,7 @@ from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["AsyncFleet", "check_allocate"]
 
+_START_TIMEOUT = 30.0  # seconds for the first list
 _CANCEL_PATIENCE = 10.0  # seconds that a cancelled caller waits for its clean-up
 
 
@@ -267,14 +268,14 @@ class AsyncFleet:
         if pod is not None:
             await core.delete(pod)
 
-    async def _running(self) -> Core:
+    async def _running(self, timeout: float = _START_TIMEOUT) -> Core:
         async with self._starting:
             if self._core is None:
                 client = KubeClient(self._spec.cluster)
                 connection = await client.connect()
                 core = Core(self._spec, client, self._spec.namespace or connection.namespace)
                 try:
-                    await core.start()
+                    await core.start(timeout)
                 except BaseException:
                     await core.stop()
                     raise
@@ -283,10 +284,11 @@ class AsyncFleet:
 
     async def _allocate(self, claim: Claim, timeout: float) -> AsyncFleetServer:
         deadline = asyncio.get_running_loop().time() + timeout
+        # Until it is connected, the cause of the delay is known best by what is waited for.
+        core = await self._running(min(timeout, _START_TIMEOUT))
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(deadline):
-                    core = await self._running()
                     if claim.session is not None:
                         await stack.enter_async_context(self._sessions.turn(claim.session))
                         if found := await self.find(claim.session):

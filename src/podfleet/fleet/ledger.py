@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Store
 from podfleet.model import Manifest
@@ -29,6 +33,7 @@ class PortLedger:
         self._namespace = namespace
         self._pool = spec.exposure.pool
         self._refused: set[str] = set()
+        self._freed: set[asyncio.Event] = set()
 
     def take(self, pod_name: str) -> tuple[int, ...]:
         """Return numbers for a new Pod.
@@ -56,6 +61,16 @@ class PortLedger:
             self._refused.add(pod_name)
             self._pool.release(numbers, self._holder(pod_name), refused=True)
 
+    @contextmanager
+    def watch_freed(self) -> Iterator[asyncio.Event]:
+        """Give an event that is set when a Pod of the fleet is gone, and its numbers free."""
+        freed = asyncio.Event()
+        self._freed.add(freed)
+        try:
+            yield freed
+        finally:
+            self._freed.discard(freed)
+
     def reconcile(self, store: Store) -> None:
         """Drop holders of this fleet that the cluster does not show: they went unwatched."""
         if self._pool is None:
@@ -80,6 +95,8 @@ class PortLedger:
         if after is None:
             self._refused.discard(pod_name)
             self._pool.hold((), self._holder(pod_name))
+            for freed in self._freed:
+                freed.set()
         elif pod_name not in self._refused:
             held = self._strategy.held_ports(after)
             self._pool.hold(held, self._holder(pod_name), after["spec"].get("nodeName"))

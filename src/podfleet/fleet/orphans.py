@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from podfleet.fleet.claim import is_claimable
 from podfleet.model import Manifest
-from podfleet.model.manifest import name_of
+from podfleet.model.manifest import labels_of, name_of
+from podfleet.model.names import REVISION
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["Orphans"]
@@ -21,16 +22,20 @@ class Orphans:
     """Knows since when each unclaimed server has been seen ready.
 
     Seen by this process's own clock: the nodes' clocks need not agree with it.
+
+    Args:
+        revision: The template's: a server of another one may lack a port, or run old code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, revision: str) -> None:
+        self._revision = revision
         self._since: dict[str, float] = {}
 
     def follow(self, before: Manifest | None, after: Manifest | None) -> None:
         """Learn from a change in the store."""
         pod = after or before
         assert pod is not None
-        if after is not None and is_claimable(after) and is_ready(after):
+        if after is not None and self._is_waiting(after):
             self._since.setdefault(name_of(after), time.monotonic())
         else:
             self._since.pop(name_of(pod), None)
@@ -43,3 +48,7 @@ class Orphans:
             for pod_name, since in self._since.items()
             if since <= latest and pod_name not in wanted
         ]
+
+    def _is_waiting(self, pod: Manifest) -> bool:
+        same = labels_of(pod).get(REVISION) == self._revision
+        return same and is_claimable(pod) and is_ready(pod)

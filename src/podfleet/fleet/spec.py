@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from attrs import Attribute, field, frozen
@@ -66,6 +68,12 @@ class FleetSpec:
         """The label selector of the fleet's Pods."""
         return f"{names.FLEET}={self.name}"
 
+    @property
+    def revision(self) -> str:
+        """A hash of the template: Pods of one revision can stand in for each other."""
+        shape = json.dumps(self.template.to_pod(), sort_keys=True, default=str)
+        return hashlib.sha256(shape.encode()).hexdigest()[:10]
+
     def pod(self, namespace: str, name: str, numbers: tuple[int, ...]) -> dict[str, Any]:
         """Return the Pod of a new server, unclaimed, exposed on these numbers of the pool."""
         pod = self.template.to_pod()
@@ -77,6 +85,7 @@ class FleetSpec:
             **(metadata.get("labels") or {}),
             names.FLEET: self.name,
             names.STATE: ClaimState.UNCLAIMED.value,
+            names.REVISION: self.revision,
         }
         self.exposure.shape(pod, self.template, numbers)
         return pod

@@ -122,9 +122,17 @@ class Cluster:
         return explicit or bool(os.environ.get("KUBECONFIG"))
 
     def _file(self) -> str:
+        """Return the kubeconfig's path, or several as ``KUBECONFIG`` lists them."""
+        listed = os.environ.get("KUBECONFIG") or "~/.kube/config"
         if self.kubeconfig is not None:
-            return os.fspath(self.kubeconfig)
-        return os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+            listed = os.fspath(self.kubeconfig)
+        files = [os.path.expanduser(file) for file in listed.split(os.pathsep) if file]
+        # The client passes over what is missing, and then misses the current context.
+        if not any(map(os.path.exists, files)):
+            raise ConfigurationError(
+                "Cluster.kubeconfig", listed, "does not exist: name a kubeconfig file"
+            )
+        return os.pathsep.join(files)
 
     def _where(self) -> str:
         if self.client is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_FLEET_NAME",
     "OPERATION",
     "PREFIX",
+    "REVISION",
     "SESSION",
     "STATE",
     "check_annotations",
@@ -43,6 +44,9 @@ STATE: Final = PREFIX + "state"
 
 SESSION: Final = PREFIX + "session"
 """Label and annotation: the session, for selectors and in full."""
+
+REVISION: Final = PREFIX + "revision"
+"""Label: which template a Pod was made of (`FleetSpec.revision`)."""
 
 CLAIM: Final = PREFIX + "claim"
 """Annotation: the id of the claim that holds a Pod: tells a lost reply from a lost race."""

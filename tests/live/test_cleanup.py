@@ -1,0 +1,191 @@
+"""Nothing leaks: timed out, cancelled, interrupted, stopped, killed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import Any
+
+import pytest
+
+from podfleet import (
+    AllocationError,
+    AllocationTimeout,
+    AsyncFleet,
+    Fleet,
+    GameServerTemplate,
+    PortPool,
+    ServerState,
+)
+from tests.cluster.fixtures import Backend
+from tests.live.arena import eventually, eventually_async, make, over_udp, template
+
+NEVER_READY: dict[str, Any] = {
+    "spec": {
+        "containers": [
+            {
+                "name": "server",
+                "readinessProbe": {
+                    "httpGet": {"path": "/healthz", "port": 8080},
+                    "periodSeconds": 1,
+                },
+            }
+        ]
+    }
+}
+
+
+def stuck(backend: Backend) -> GameServerTemplate:
+    """Return a template whose servers start, and never become ready."""
+    return template(backend, env={"NEVER_READY": "1"}, pod=NEVER_READY)
+
+
+def test_a_timeout_leaves_no_pod_and_no_port(backend: Backend) -> None:
+    pool = PortPool(31000, 31009)
+    with make(Fleet, backend, pool, template=stuck(backend)) as fleet:
+        before = time.monotonic()
+        with pytest.raises(AllocationTimeout) as caught:
+            fleet.allocate(timeout=3)
+        assert time.monotonic() - before < 6
+        assert caught.value.diagnosis is not None
+        eventually(lambda: not backend.pods())
+        eventually(lambda: not pool.in_use)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.1, 0.4, 0.7, 1.0])
+def test_a_cancelled_allocate_leaves_no_pod_and_no_port(backend: Backend, after: float) -> None:
+    """Whenever it comes: before the create, in it, while it waits, in the claim."""
+    pool = PortPool(31000, 31009)
+
+    async def play() -> None:
+        async with make(AsyncFleet, backend, pool) as fleet:
+            task = asyncio.create_task(fleet.allocate(timeout=30))
+            await asyncio.wait({task}, timeout=after)
+            task.cancel()
+            try:
+                server = await task
+            except asyncio.CancelledError:
+                pass
+            else:
+                await server.release()  # it was there before the cancel
+            await eventually_async(lambda: not backend.pods())
+            await eventually_async(lambda: not pool.in_use)
+
+    asyncio.run(play())
+
+
+def test_a_timeout_of_the_callers_own_is_a_cancellation(backend: Backend) -> None:
+    pool = PortPool(31000, 31009)
+
+    async def play() -> None:
+        async with make(AsyncFleet, backend, pool, template=stuck(backend)) as fleet:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await fleet.allocate(timeout=30)
+            await eventually_async(lambda: not pool.in_use)
+
+    asyncio.run(play())
+    eventually(lambda: not backend.pods())
+
+
+def test_stopping_the_fleet_ends_its_allocations(backend: Backend) -> None:
+    pool = PortPool(31000, 31009)
+
+    async def play() -> None:
+        fleet = make(AsyncFleet, backend, pool, template=stuck(backend))
+        await fleet.start()
+        task = asyncio.create_task(fleet.allocate(timeout=30))
+        await eventually_async(backend.pods)
+        await fleet.stop()
+        with pytest.raises(AllocationError, match="stopped"):
+            await task
+
+    asyncio.run(play())
+    eventually(lambda: not backend.pods())
+
+
+SCRIPT = """
+import sys
+from podfleet import *
+fleet = Fleet(
+    "arena",
+    template=GameServerTemplate(
+        image={image!r},
+        ports=[Port("game", 7777, "TCPUDP")],
+        env={env!r},
+        pod={pod!r},
+    ),
+    exposure=HostPort(PortPool(31000, 31009), address=NodeAddress(internal=True)),
+    namespace={namespace!r},
+    cluster=Cluster(kubeconfig={kubeconfig!r}),
+)
+print("begin", flush=True)
+try:
+    fleet.allocate(session="match-1", timeout=60)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(3)
+"""
+
+
+def another_backend(backend: Backend, **env: str) -> subprocess.Popen[str]:
+    """Start a process that allocates, and return once it has begun."""
+    make(Fleet, backend)  # for its rights
+    script = textwrap.dedent(SCRIPT).format(
+        image=backend.cluster.image,
+        env=env,
+        pod=NEVER_READY if env else None,
+        namespace=backend.namespace,
+        kubeconfig=str(backend.kubeconfig),
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begin\n"
+    return process
+
+
+def test_ctrl_c_leaves_nothing(backend: Backend) -> None:
+    process = another_backend(backend, NEVER_READY="1")
+    eventually(backend.pods)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert (said, process.returncode) == ("interrupted\n", 3)
+    eventually(lambda: not backend.pods())
+
+
+def test_a_server_whose_backend_was_killed_is_adopted(backend: Backend) -> None:
+    process = another_backend(backend, READY_AFTER="2")
+    orphan = eventually(backend.pods)[0]["metadata"]["name"]
+    process.kill()
+    process.communicate()
+    same = template(backend, env={"READY_AFTER": "2"}, pod=NEVER_READY)
+    with (
+        make(Fleet, backend, template=same) as fleet,
+        make(Fleet, backend, template=template(backend)) as newer,
+    ):
+        eventually(lambda: fleet.servers(ServerState.READY))
+        eventually(lambda: newer.servers(ServerState.READY))
+        started = time.monotonic()
+        eventually(lambda: time.monotonic() - started > 5.5)  # it might be wanted till then
+        assert newer.allocate(timeout=30).name != orphan  # it is of another template
+        server = fleet.allocate(timeout=30)
+        assert server.name == orphan
+        assert over_udp(server.endpoint) == f"{orphan} hello"
+
+
+def test_ports_are_known_again_after_a_restart(backend: Backend) -> None:
+    with make(Fleet, backend) as fleet:
+        server = fleet.allocate(session="match-1", timeout=30)
+    pool = PortPool(31000, 31009)
+    with make(Fleet, backend, pool) as fleet:
+        held = {server.endpoint.port: (f"{backend.namespace}/{server.name}",)}
+        assert dict(pool.in_use) == held
+        fleet.stop()
+        backend.cluster.kubectl("delete", "pod", server.name, "-n", backend.namespace)
+        fleet.start()
+        assert not pool.in_use  # it went while nobody watched
