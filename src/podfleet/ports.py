@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import UnionType
 from typing import Final
 
 from podfleet.errors import ConfigurationError, PortPoolExhausted
@@ -66,7 +67,7 @@ class PortPool:
         if first > last:
             raise ConfigurationError("PortPool.first", first, f"must not be above last, {last}")
         excluded = {_port("PortPool.exclude", number) for number in exclude}
-        if isinstance(reuse_after, bool) or not reuse_after >= 0:
+        if not _is_number(reuse_after, int | float) or not reuse_after >= 0:
             raise ConfigurationError(
                 "PortPool.reuse_after", reuse_after, "must be a number of seconds, 0 or more"
             )
@@ -145,15 +146,14 @@ class PortPool:
             >>> pool.acquire(holder="c", shared=True)
             (31000,)
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if not _is_number(count, int) or count < 1:
             raise ConfigurationError("PortPool.acquire.count", count, "must be 1 or more")
         with self._lock:
-            own = self._held.get(holder, set()) if holder is not None else set()
+            name = holder if holder is not None else f"anonymous-{next(self._anonymous)}"
             pick = self._run if contiguous else self._best
-            chosen = self._choose(count, own, pick, shared=shared)
+            chosen = self._choose(count, name, pick, shared=shared)
             if chosen is None:
                 raise self._exhausted(count, contiguous=contiguous)
-            name = holder if holder is not None else f"anonymous-{next(self._anonymous)}"
             for number in chosen:
                 self._add(number, name)
             return tuple(chosen)
@@ -180,12 +180,13 @@ class PortPool:
             before = set(self._held.get(holder, ()))
             if before and self._place.get(holder) != where and where is not None:
                 self._move(holder, before, where)
-            for number in before - now:
-                self._remove(number, holder)
             if where is not None and now:
                 self._place[holder] = where
             for number in now - before:
                 self._add(number, holder)
+            # Last: who holds nothing has no place, and this one may only have changed numbers.
+            for number in before - now:
+                self._remove(number, holder)
 
     def release(
         self, ports: Iterable[int], holder: str | None = None, *, refused: bool = False
@@ -199,44 +200,52 @@ class PortPool:
             refused: The cluster refused them: give them last for a minute (`REFUSED_FOR`).
 
         Raises:
-            ConfigurationError: Without a holder: a number that nobody holds, or several do.
+            ConfigurationError: Without a holder: a number that nobody holds, or several do;
+                then none is released.
         """
-        numbers = [number for number in ports if number in self._holders]
         with self._lock:
-            if holder is None:
-                for number in numbers:
-                    if len(self._holders[number]) != 1:
-                        raise ConfigurationError(
-                            "PortPool.release.ports",
-                            number,
-                            f"is held by {', '.join(self._holders[number]) or 'nobody'}: "
-                            "only a number with one holder can be released without naming it",
-                        )
-            for number in numbers:
-                name = holder if holder is not None else next(iter(self._holders[number]))
-                if name in self._holders[number]:
+            named = {
+                number: holder if holder is not None else self._only_holder(number)
+                for number in ports
+            }
+            for number, name in named.items():
+                if name in self._holders.get(number, ()):
                     self._remove(number, name)
-                if refused:
+                if refused and number in self._holders:
                     self._refused[number] = self._clock()
+
+    def _only_holder(self, number: int) -> str:
+        held = tuple(self._holders.get(number, ()))
+        if len(held) != 1:
+            raise ConfigurationError(
+                "PortPool.release.ports",
+                number,
+                f"is held by {', '.join(held) or 'nobody'}: "
+                "only a number with one holder can be released without naming it",
+            )
+        return held[0]
 
     def _choose(
         self,
         count: int,
-        own: set[int],
+        holder: str,
         pick: Callable[[int, Callable[[int], bool]], Sequence[int] | None],
         *,
         shared: bool,
     ) -> Sequence[int] | None:
         if not shared:
             return pick(count, lambda number: not self._holders[number])
-        # A place known to have room for all of them; else one that the pool knows nothing of
-        # yet; and only then numbers that were refused.
+        own = self._held.get(holder, set())
+        place = self._place.get(holder)
+        # A place known to have room for all of them, those that the holder has included; else
+        # one that the pool knows nothing of yet; and only then numbers that were refused.
+        known = [self._at[place]] if place is not None else self._at.values()
+        rooms = [used.keys() | own for used in known if place is not None or own.isdisjoint(used)]
         for usable in (lambda number: not self._is_refused(number), lambda _: True):
-            places = [_none_of(used.keys() | own, usable) for used in self._at.values()]
-            fitting = [found for allowed in places if (found := pick(count, allowed))]
-            if fitting:
-                return min(fitting, key=lambda found: sum(len(self._holders[n]) for n in found))
-            if found := pick(count, _none_of(own, usable)):
+            picked = (pick(count, _none_of(taken, usable)) for taken in rooms)
+            if fitting := [found for found in picked if found]:
+                return min(fitting, key=self._rank)
+            if place is None and (found := pick(count, _none_of(own, usable))):
                 return found
         return None
 
@@ -268,21 +277,25 @@ class PortPool:
         return int(now - self._released.get(number, float("-inf")) < self._reuse_after)
 
     def _run(self, count: int, allowed: Callable[[int], bool]) -> Sequence[int] | None:
-        """Return the best run: none of its numbers refused, least used, longest idle."""
+        """Return the run that is the first to have all its numbers, if the best come first."""
+        length: dict[int, int] = {}  # of the run so far; kept only right at its two ends
+        for number in filter(allowed, self._in_order()):
+            below, above = length.get(number - 1, 0), length.get(number + 1, 0)
+            whole = below + 1 + above
+            length[number] = length[number - below] = length[number + above] = whole
+            if whole >= count:
+                start = number - min(below, count - 1)
+                return range(start, start + count)
+        return None
+
+    def _rank(self, numbers: Sequence[int]) -> tuple[int, int, float]:
+        """Return how good numbers are together, the lowest the best."""
         now = self._clock()
-        best: tuple[tuple[int, int, float], Sequence[int]] | None = None
-        for start in range(len(self._numbers) - count + 1):
-            run = self._numbers[start : start + count]
-            if run[-1] - run[0] != count - 1 or not all(map(allowed, run)):
-                continue
-            rank = (
-                max(self._delay(number, now) for number in run),
-                sum(len(self._holders[number]) for number in run),
-                max(self._released.get(number, float("-inf")) for number in run),
-            )
-            if best is None or rank < best[0]:
-                best = (rank, run)
-        return best[1] if best else None
+        return (
+            max(self._delay(number, now) for number in numbers),
+            sum(len(self._holders[number]) for number in numbers),
+            max(self._released.get(number, float("-inf")) for number in numbers),
+        )
 
     def _add(self, number: int, holder: str) -> None:
         self._shift(number, +1)
@@ -351,11 +364,15 @@ class PortPool:
         )
 
 
+def _is_number(value: object, kind: type | UnionType) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _none_of(taken: set[int], usable: Callable[[int], bool]) -> Callable[[int], bool]:
     return lambda number: number not in taken and usable(number)
 
 
 def _port(field: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+    if not _is_number(value, int) or not 1 <= value <= 65535:
         raise ConfigurationError(field, value, "must be a whole number from 1 to 65535")
     return value

@@ -7,13 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podfleet.model import Verdict
-from podfleet.waiters.diagnosis import (
-    crashed_container,
-    diagnose,
-    is_ready,
-    ports_refused,
-    warnings,
-)
+from podfleet.waiters.diagnosis import diagnose, is_ready
+from podfleet.waiters.evidence import crashed_container, warnings
 from tests.unit.pods import (
     NO_PORTS,
     Json,
@@ -131,14 +126,6 @@ def test_scheduling_gates_are_named() -> None:
 def test_a_pod_that_the_scheduler_has_not_seen_is_waited_for() -> None:
     diagnosis = what_is_wrong({"spec": {}, "status": {"phase": "Pending"}})
     assert "scheduler" in diagnosis.summary
-
-
-def test_refused_ports_are_known_from_the_scheduler_and_the_kubelet() -> None:
-    assert ports_refused(unscheduled_pod(NO_PORTS))
-    assert ports_refused(failed_pod("NodePorts"))
-    assert not ports_refused(unscheduled_pod("0/2 nodes are available: 2 Insufficient cpu."))
-    assert not ports_refused(failed_pod("Evicted"))
-    assert not ports_refused(ready_pod())
 
 
 @pytest.mark.parametrize("reason", ["FailedMount", "FailedCreatePodSandBox", "NetworkNotReady"])
@@ -319,6 +306,5 @@ def test_no_json_is_too_odd(pod: Any, events: Any) -> None:
     diagnosis = diagnose(pod, events)
     assert (diagnosis is None) == is_ready(pod)
     assert diagnosis is None or (diagnosis.reason and diagnosis.summary)
-    ports_refused(pod)
     crashed_container(pod)
     assert all(isinstance(line, str) for line in warnings(events))

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.waiters.containers import containers, crash, unready
-from podfleet.waiters.evidence import by_age, crashed_container, warnings
+from podfleet.waiters.evidence import by_age
 from podfleet.waiters.lenient import mapping, mappings, number, text
-from podfleet.waiters.scheduling import ports_refused, unscheduled
+from podfleet.waiters.scheduling import unscheduled
 
-__all__ = ["crashed_container", "diagnose", "is_ready", "ports_refused", "warnings"]
+__all__ = ["diagnose", "is_ready"]
 
 # status.reason of a Pod that failed as a whole, with what it means. From Kubernetes'
 # pkg/kubelet/lifecycle/predicate.go and handlers.go, eviction/helpers.go,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
@@ -48,7 +49,7 @@ async def until_reachable(endpoint: Endpoint, timeout: float, payload: bytes | N
                             await dial()  # type: ignore[misc]
                         break
                     except (OSError, TimeoutError) as error:
-                        last = str(error) or last
+                        last = _said(error) or last
                     await asyncio.sleep(pause)
                     pause = min(_PAUSE[1], pause * 2)
     except TimeoutError as error:
@@ -56,6 +57,13 @@ async def until_reachable(endpoint: Endpoint, timeout: float, payload: bytes | N
             f"{endpoint}/{endpoint.protocol.value} did not answer from here within {timeout:g} s "
             f"({last}): check the firewall of the nodes, and the address policy"
         ) from error
+
+
+def _said(error: OSError) -> str:
+    """Return the system's words; asyncio's name the address again, but not what was wrong."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return str(error)
+    return os.strerror(error.errno).lower()
 
 
 async def _dial_tcp(endpoint: Endpoint) -> None:

@@ -7,16 +7,19 @@ import re
 from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.waiters.lenient import mapping, mappings, text
 
-__all__ = ["ports_refused", "unscheduled"]
+__all__ = ["unscheduled"]
 
 # The scheduler's words, each with ours and with what helps. From Kubernetes'
 # pkg/scheduler/framework/plugins: nodeports/node_ports.go, noderesources/fit.go,
 # tainttoleration/taint_toleration.go, nodeaffinity/node_affinity.go,
 # nodeunschedulable/node_unschedulable.go, interpodaffinity/filtering.go,
 # podtopologyspread/plugin.go, nodename/node_name.go, volumebinding/binder.go.
-_NO_FREE_PORTS = "node(s) didn't have free ports for the requested pod ports"
 _CAUSES = (
-    (_NO_FREE_PORTS, "no free host port", "choose other host ports or add a node"),
+    (
+        "node(s) didn't have free ports for the requested pod ports",
+        "no free host port",
+        "choose other host ports or add a node",
+    ),
     ("Insufficient cpu", "not enough cpu", "request less cpu or add a node"),
     ("Insufficient memory", "not enough memory", "request less memory or add a node"),
     ("Too many pods", "as many Pods as the node may run", "add a node"),
@@ -57,21 +60,6 @@ _CAUSES = (
 )
 _OTHER_RESOURCE = re.compile(r"(\d+) Insufficient (?!cpu\b|memory\b)([\w./-]*\w)")
 _TOTAL = re.compile(r"0/(\d+) nodes? (?:are|is) available")
-
-
-def ports_refused(pod: Manifest) -> bool:
-    """Return whether the scheduler or the kubelet found a host port taken: choose another.
-
-    Example:
-        >>> ports_refused({"status": {"phase": "Failed", "reason": "NodePorts"}})
-        True
-        >>> ports_refused({"status": {"phase": "Running"}})
-        False
-    """
-    if text(pod, "status", "phase") == "Failed":
-        # pkg/kubelet/lifecycle/predicate.go: the reason is the name of the failed plugin
-        return text(pod, "status", "reason") == "NodePorts"
-    return _NO_FREE_PORTS in _filters(text(_refusal(pod), "message"))
 
 
 def unscheduled(pod: Manifest) -> Diagnosis | None:

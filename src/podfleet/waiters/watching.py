@@ -11,7 +11,8 @@ from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import object_path, pods
 from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.model.manifest import name_of, namespace_of, uid_of
-from podfleet.waiters.diagnosis import crashed_container, diagnose, warnings
+from podfleet.waiters.diagnosis import diagnose
+from podfleet.waiters.evidence import crashed_container, warnings
 
 __all__ = ["DEFAULT_GRACE", "explain", "until_gone", "until_ready"]
 
