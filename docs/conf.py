@@ -34,6 +34,7 @@ default_role = "py:obj"
 _OTHERS = "|".join(sorted({"attrs", "kubernetes", "aiohttp", *sys.stdlib_module_names}))
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_OTHERS})(\..*)?"),
+    (r"py:class", r"_\w+"),  # private protocols in signatures
     (r"py:.*", "|".join(name for name in dir(builtins) if not name.startswith("_"))),
 ]
 

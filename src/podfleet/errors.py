@@ -31,10 +31,9 @@ Every message says what happened, to which object, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from podfleet.model import Diagnosis
+from podfleet.diagnosis import Diagnosis
 
 __all__ = [
     "AdmissionRefused",

@@ -182,10 +182,10 @@ class PortPool:
                 self._move(holder, before, where)
             if where is not None and now:
                 self._place[holder] = where
-            for number in now - before:
+            for number in sorted(now - before):
                 self._add(number, holder)
             # Last: who holds nothing has no place, and this one may only have changed numbers.
-            for number in before - now:
+            for number in sorted(before - now):
                 self._remove(number, holder)
 
     def release(
@@ -197,7 +197,7 @@ class PortPool:
             ports: The numbers.
             holder: Whose. Numbers that it does not hold are passed over: told twice is told
                 once. Without it, each number must have exactly one holder.
-            refused: The cluster refused them: give them last for a minute (`REFUSED_FOR`).
+            refused: The cluster refused them: give them last for a minute (``REFUSED_FOR``).
 
         Raises:
             ConfigurationError: Without a holder: a number that nobody holds, or several do;

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from attrs import field, fields, frozen
 
 from podfleet.model import GameServer
 
-if TYPE_CHECKING:
-    from podfleet.fleet.fleet import AsyncFleet
-
 __all__ = ["AsyncFleetServer", "values_of"]
+
+
+class _Releases(Protocol):
+    async def release(self, server: GameServer) -> None: ...
 
 
 @frozen(kw_only=True)
 class AsyncFleetServer(GameServer):
     """A `GameServer` of an `AsyncFleet`."""
 
-    _fleet: AsyncFleet = field(repr=False, eq=False)
+    _fleet: _Releases = field(repr=False, eq=False)
 
     async def release(self) -> None:
         """End the match: see `AsyncFleet.release`."""

@@ -1,6 +1,6 @@
 """Values: what a fleet is made of and what it hands out. No I/O."""
 
-from podfleet.model.diagnosis import Diagnosis, Verdict
+from podfleet.diagnosis import Diagnosis, Verdict
 from podfleet.model.endpoint import Endpoint
 from podfleet.model.manifest import Manifest
 from podfleet.model.port import Port, Protocol

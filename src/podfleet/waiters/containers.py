@@ -154,7 +154,8 @@ def _ending(
         return cause, what, "set a memory request and limit"
     if cause in _NEVER_RAN:
         return cause, "cannot be started", "check its command"
-    probe = killed_by_probe(ended, events)
+    deleted = mapping(container.pod, "metadata").get("deletionTimestamp")
+    probe = "" if deleted else killed_by_probe(ended, events)
     if probe:
         what = f"was killed since its {probe} probe failed{where(container.spec, probe)}"
         return "Unhealthy", what, "mend what the probe asks, or give it more time"

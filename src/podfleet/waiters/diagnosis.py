@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.waiters.containers import containers, crash, unready
-from podfleet.waiters.evidence import by_age
+from podfleet.waiters.evidence import about, by_age
 from podfleet.waiters.lenient import mapping, mappings, number, text
 from podfleet.waiters.scheduling import unscheduled
 
@@ -80,15 +80,8 @@ def diagnose(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None
     if is_ready(pod):
         return None
     phase = text(pod, "status", "phase")
-    if phase == "Failed":
-        return _failed(pod)
-    if phase == "Succeeded":
-        return _whole(
-            Verdict.FAILED,
-            "Succeeded",
-            "the server ended by itself (exit code 0) before it was ready: "
-            "a server has to keep running",
-        )
+    if phase in ("Failed", "Succeeded"):
+        return _ended(pod, phase, events)
     if mapping(pod, "metadata").get("deletionTimestamp"):
         return _deleted(pod)
     if diagnosis := unscheduled(pod):
@@ -104,18 +97,25 @@ def diagnose(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None
     return _pod_warning(events) or _ungated(pod)
 
 
-def _failed(pod: Manifest) -> Diagnosis:
+def _ended(pod: Manifest, phase: str, events: Sequence[Manifest]) -> Diagnosis:
     reason, message = text(pod, "status", "reason"), text(pod, "status", "message")
     if reason:
         meaning = _POD_FAILURES.get(reason, "the Pod failed")
         return _whole(Verdict.FAILED, reason, meaning, message)
     for one in containers(pod):
         ended = mapping(one.status, "state", "terminated")
-        if ended and number(ended, "exitCode") != 0:
-            return crash(
-                one, ended, reason=text(ended, "reason") or "Error", message=message, final=True
-            )
-    return _whole(Verdict.FAILED, "Failed", message or "the Pod failed and says not why", message)
+        if ended and (number(ended, "exitCode") == 0) == (phase == "Succeeded"):
+            word = text(ended, "reason") or "Error"
+            said = about(events, one.name)
+            return crash(one, ended, said, reason=word, message=message, final=True)
+    if phase == "Failed":
+        return _whole(Verdict.FAILED, phase, message or "the Pod failed and says not why", message)
+    return _whole(
+        Verdict.FAILED,
+        phase,
+        "the server ended by itself (exit code 0) before it was ready: "
+        "a server has to keep running",
+    )
 
 
 def _deleted(pod: Manifest) -> Diagnosis:

@@ -25,14 +25,18 @@ def failing_probe(events: Sequence[Manifest]) -> tuple[str, str] | None:
 def killed_by_probe(ended: Manifest, events: Sequence[Manifest]) -> str:
     """Return "liveness" or "startup" if that is what ended this run.
 
-    The kubelet says so in a Killing event alone, "Container game failed liveness probe,
-    will be restarted": pkg/kubelet/kuberuntime/kuberuntime_manager.go.
+    The kubelet says so in a Killing event alone, "Container game failed liveness probe, will be
+    restarted"; of one that is not restarted only "Stopping container game", after the probe's
+    own event: pkg/kubelet/kuberuntime/kuberuntime_manager.go.
     """
     started, finished = text(ended, "startedAt"), text(ended, "finishedAt")
-    for event in reversed(events):
-        if text(event, "reason") == "Killing" and started <= happened_at(event) <= finished:
+    run = [event for event in events if started <= happened_at(event) <= finished]
+    for event in reversed(run):
+        if text(event, "reason") == "Killing":
+            said = text(event, "message")
+            failed = failing_probe(run) if said.startswith("Stopping container") else None
             for probe in ("liveness", "startup"):
-                if f"failed {probe} probe" in text(event, "message"):
+                if f"failed {probe} probe" in said or (failed and failed[0] == probe):
                     return probe
     return ""
 
