@@ -48,7 +48,7 @@ demo: env ## Run the first endpoint on your cluster, or else on the test cluster
 
 .PHONY: bench
 bench: env ## Run the benchmarks on the test cluster
-	$(RUN) pytest benchmarks
+	$(RUN) benchmarks.cold_allocate
 
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them

@@ -284,8 +284,7 @@ class PortPool:
             whole = below + 1 + above
             length[number] = length[number - below] = length[number + above] = whole
             if whole >= count:
-                start = number - min(below, count - 1)
-                return range(start, start + count)
+                return range(number - below, number - below + count)
         return None
 
     def _rank(self, numbers: Sequence[int]) -> tuple[int, int, float]:

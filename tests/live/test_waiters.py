@@ -42,10 +42,8 @@ def admin(backend: Backend) -> dict[str, Any]:
     return {"cluster": cluster, "namespace": backend.namespace}
 
 
-def start(backend: Backend, name: str, *, never_ready: bool = False, **env: str) -> None:
+def start(backend: Backend, name: str, **env: str) -> None:
     """Start a plain Pod of the test game server, whose readiness is probed."""
-    if never_ready:
-        env["NEVER_READY"] = "1"
     probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
     container = {
         "name": "game",
@@ -67,7 +65,7 @@ def is_ready(backend: Backend, name: str) -> bool:
     """Return whether the API server shows the Pod Ready."""
     pod = backend.cluster.json("get", "pod", name, "-n", backend.namespace)
     conditions = {one["type"]: one["status"] for one in pod["status"]["conditions"]}
-    return conditions["Ready"] == "True"
+    return bool(conditions["Ready"] == "True")
 
 
 @contextmanager
@@ -110,11 +108,8 @@ def test_many_pods_are_awaited_at_once(backend: Backend) -> None:
 
 
 def test_a_server_that_failed_is_diagnosed(backend: Backend) -> None:
-    start(
-        *(backend, "arena-0"),
-        **{"EXIT_AFTER": "0.3", "EXIT_CODE": "3", "LAST_LINE": "map not found"},
-        never_ready=True,
-    )
+    crash = {"EXIT_AFTER": "0.3", "EXIT_CODE": "3", "LAST_LINE": "map not found"}
+    start(backend, "arena-0", NEVER_READY="1", **crash)
     with pytest.raises(ServerFailed, match=f"{backend.namespace}/arena-0: ") as caught:
         wait_ready("arena-0", **admin(backend), timeout=30)
     told = caught.value.diagnosis
@@ -123,7 +118,7 @@ def test_a_server_that_failed_is_diagnosed(backend: Backend) -> None:
 
 
 def test_a_timeout_tells_the_last_status_seen(backend: Backend) -> None:
-    start(backend, "arena-0", never_ready=True)
+    start(backend, "arena-0", NEVER_READY="1")
     eventually(lambda: _probe_failed(backend))
     with pytest.raises(WaitTimeout, match=r"arena-0 is not ready after 1 s: Unhealthy") as caught:
         wait_ready("arena-0", **admin(backend), timeout=1)
@@ -144,7 +139,7 @@ def test_a_pod_that_never_came_is_told_to_be_missing(backend: Backend) -> None:
 
 
 def test_a_pod_that_is_deleted_meanwhile_has_failed(backend: Backend) -> None:
-    start(backend, "arena-0", never_ready=True)
+    start(backend, "arena-0", NEVER_READY="1")
 
     def delete_now() -> None:
         backend.cluster.kubectl(
@@ -154,7 +149,7 @@ def test_a_pod_that_is_deleted_meanwhile_has_failed(backend: Backend) -> None:
 
     with (
         meanwhile(delete_now),
-        pytest.raises(ServerFailed, match="arena-0: .*delete") as caught,
+        pytest.raises(ServerFailed, match=r"arena-0: .*delete") as caught,
     ):
         wait_ready("arena-0", **admin(backend), timeout=30)
     assert caught.value.diagnosis.reason in ("Deleted", "Terminating")
@@ -245,5 +240,5 @@ def test_a_timeout_that_is_none_is_refused_at_once(timeout: Any) -> None:
         lambda: wait_reachable(endpoint, timeout=timeout),
     ]
     for wait in waits:
-        with pytest.raises(ConfigurationError, match="timeout: .*seconds above 0"):
+        with pytest.raises(ConfigurationError, match=r"timeout: .*seconds above 0"):
             wait()

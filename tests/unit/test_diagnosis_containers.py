@@ -168,6 +168,24 @@ def test_a_container_killed_by_its_probe_names_the_probe() -> None:
     assert what_is_wrong(pod, later).reason == "CrashLoopBackOff"
 
 
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+def test_a_container_killed_by_its_probe_for_good_names_the_probe_too(phase: str) -> None:
+    """Of one that is not restarted the kubelet says only that it is stopped."""
+    ended = container_status(terminated(0, "Completed"))
+    pod = a_pod(ended, phase=phase, restartPolicy="Never")
+    events = (
+        event("Unhealthy", "Liveness probe failed: HTTP 503", at="19"),
+        event("Unhealthy", "Readiness probe failed: HTTP 503", at="19"),
+        event("Killing", "Stopping container game", kind="Normal", at="20"),
+    )
+    diagnosis = what_is_wrong(pod, *events)
+    assert (diagnosis.verdict, diagnosis.reason) == (Verdict.FAILED, "Unhealthy")
+    assert "killed since its liveness probe failed" in diagnosis.summary
+    assert what_is_wrong(pod, *events[:2]).reason == "Completed"
+    pod["metadata"]["deletionTimestamp"] = "2026-11-23T04:00:18Z"
+    assert what_is_wrong(pod, *events).reason != "Unhealthy"  # who deleted it stopped it
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "verdict"),
     [

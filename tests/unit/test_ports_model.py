@@ -1,141 +1,218 @@
-"""PortPool against a simple model, by whatever hypothesis thinks of."""
+"""`PortPool` against a model that is too simple to be wrong, and under threads."""
 
-from hypothesis import settings
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from podfleet import PortPool, PortPoolExhausted
+from podfleet.ports import REFUSED_FOR
 
-FIRST, LAST, GAP = 10, 18, 14
-NUMBERS = [number for number in range(FIRST, LAST + 1) if number != GAP]
-HOLDERS = st.sampled_from([f"server-{index}" for index in range(6)])
-PLACES = st.sampled_from(["node-a", "node-b"])
-COUNTS = st.integers(1, 3)
+FIRST, LAST, EXCLUDED = 31000, 31009, 31004
+REUSE_AFTER = 30.0
+NUMBERS = [number for number in range(FIRST, LAST + 1) if number != EXCLUDED]
+
+holders = st.sampled_from(["a", "b", "c", "d", "e"])
+places = st.sampled_from([None, "node-a", "node-b"])
+counts = st.integers(1, 4)
+port_sets = st.sets(st.integers(FIRST - 1, LAST), max_size=4)
 
 
-class PoolMachine(RuleBasedStateMachine):
-    """The model: who holds what and where, and when each number was released."""
-
+class PortPoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.pool = PortPool(FIRST, LAST, exclude=[GAP], reuse_after=30, clock=lambda: self.now)
+        self.pool = PortPool(
+            FIRST, LAST, exclude=[EXCLUDED], reuse_after=REUSE_AFTER, clock=lambda: self.now
+        )
         self.held: dict[str, set[int]] = {}
         self.place: dict[str, str] = {}
         self.released: dict[int, float] = {}
+        self.refused: dict[int, float] = {}
+        self.idle = list(NUMBERS)  # those that nobody holds, longest first
 
-    def users(self, number: int) -> set[str]:
-        return {holder for holder, numbers in self.held.items() if number in numbers}
+    @rule(count=counts, holder=holders)
+    def acquire(self, count: int, holder: str) -> None:
+        best = sorted(self.idle, key=self.delay)[:count]
+        given = self.given(count, holder, contiguous=False, shared=False)
+        assert given == (tuple(best) if len(best) == count else None)
 
-    def free(self) -> list[int]:
-        return [number for number in NUMBERS if not self.users(number)]
-
-    def at(self, place: str) -> set[int]:
-        return {
-            n for holder, where in self.place.items() if where == place for n in self.held[holder]
-        }
-
-    def take(self, holder: str, numbers: tuple[int, ...]) -> None:
-        assert len(set(numbers)) == len(numbers)
-        assert set(numbers) <= set(NUMBERS)
-        self.held.setdefault(holder, set()).update(numbers)
-
-    def drop(self, holder: str, numbers: set[int]) -> None:
-        for number in numbers:
-            self.released[number] = self.now
-        self.held[holder] -= numbers
-        if not self.held[holder]:
-            del self.held[holder]
-            self.place.pop(holder, None)
-
-    @rule(holder=HOLDERS, count=COUNTS)
-    def acquire(self, holder: str, count: int) -> None:
-        """An exclusive number had no holder, and none that was free had been idle for longer."""
-        free = self.free()
-        try:
-            numbers = self.pool.acquire(count, holder=holder)
-        except PortPoolExhausted as error:
-            assert len(free) < count
-            assert (error.asked, error.free) == (count, len(free))
-            return
-        assert set(numbers) <= set(free)
-        idle_since = [self.released.get(number, -1.0) for number in free]
-        assert sorted(self.released.get(n, -1.0) for n in numbers) == sorted(idle_since)[:count]
-        self.take(holder, numbers)
-
-    @rule(holder=HOLDERS, count=COUNTS)
-    def acquire_contiguous(self, holder: str, count: int) -> None:
-        """A run has no gap, and there was none if it is refused."""
-        free = set(self.free())
-        runs = [
-            set(range(start, start + count))
-            for start in NUMBERS
-            if set(range(start, start + count)) <= free
-        ]
-        try:
-            numbers = self.pool.acquire(count, contiguous=True, holder=holder)
-        except PortPoolExhausted:
+    @rule(count=counts, holder=holders)
+    def acquire_a_run(self, count: int, holder: str) -> None:
+        runs = self.runs(count, self.idle)
+        worst = {run: max((self.delay(n), self.idle.index(n)) for n in run) for run in runs}
+        given = self.given(count, holder, contiguous=True, shared=False)
+        if given is None:
             assert not runs
-            return
-        assert set(numbers) in runs
-        self.take(holder, numbers)
+        else:
+            assert worst[given] == min(worst.values())
 
-    @rule(holder=HOLDERS, count=COUNTS)
-    def acquire_shared(self, holder: str, count: int) -> None:
-        """Shared numbers are free together in a place, if there is one that has so many."""
-        own = self.held.get(holder, set())
-        sits = self.place.get(holder)
-        places = {sits} if sits else {p for p in self.place.values() if not own & self.at(p)}
-        room = {where: set(NUMBERS) - self.at(where) - own for where in places}
-        try:
-            numbers = self.pool.acquire(count, holder=holder, shared=True)
-        except PortPoolExhausted:
-            left = room[sits] if sits else set(NUMBERS) - own  # it needs more where it sits
-            assert len(left) < count
-            return
-        assert not set(numbers) & own
-        if any(len(numbers_there) >= count for numbers_there in room.values()):
-            assert any(set(numbers) <= numbers_there for numbers_there in room.values())
-        self.take(holder, numbers)
+    @rule(count=counts, holder=holders, contiguous=st.booleans())
+    def acquire_shared(self, count: int, holder: str, contiguous: bool) -> None:
+        rooms = self.rooms(holder)
+        uses = {number: len(self.holders_of(number)) for number in NUMBERS}
+        given = self.given(count, holder, contiguous=contiguous, shared=True)
+        for allow_refused in (False, True):
+            usable = {n for n in NUMBERS if allow_refused or self.delay(n) < 2}
+            for candidates in rooms:
+                fitting = [room & usable for room in candidates]
+                if not any(self.fits(count, room, contiguous) for room in fitting):
+                    continue
+                assert given is not None
+                assert any(room.issuperset(given) for room in fitting)
+                if count == 1:
+                    ranks = {(self.delay(n), uses[n]) for room in fitting for n in room}
+                    assert (self.delay(given[0]), uses[given[0]]) == min(ranks)
+                return
+        assert given is None
 
-    @rule(
-        holder=HOLDERS, numbers=st.sets(st.integers(FIRST - 2, LAST + 2), max_size=3), where=PLACES
-    )
-    def hold(self, holder: str, numbers: set[int], where: str) -> None:
-        """The cluster shows a server on a node: its numbers replace what was known."""
-        self.pool.hold(numbers, holder, where)
-        known = numbers & set(NUMBERS)
-        gone = self.held.get(holder, set()) - known
-        for number in gone:
-            self.released[number] = self.now
-        self.held.pop(holder, None)
-        self.place.pop(holder, None)
-        if known:
-            self.held[holder] = known
+    @rule(ports=port_sets, holder=holders, where=places)
+    def hold(self, ports: set[int], holder: str, where: str | None) -> None:
+        self.pool.hold(sorted(ports), holder, where)
+        now = ports.intersection(NUMBERS)
+        before = set(self.held.get(holder, ()))
+        self.note_taken(holder, now - before)
+        if where is not None and now:
             self.place[holder] = where
+        self.note_given_back(holder, before - now)
 
-    @precondition(lambda self: self.held)
-    @rule(data=st.data(), twice=st.booleans())
-    def release(self, data: st.DataObject, twice: bool) -> None:
-        """What is released twice is released once."""
-        holder = data.draw(st.sampled_from(sorted(self.held)))
-        numbers = data.draw(st.sets(st.sampled_from(sorted(self.held[holder])), min_size=1))
-        self.pool.release(numbers, holder)
-        if twice:
-            self.pool.release(numbers, holder)
-        self.drop(holder, numbers)
+    @rule(ports=port_sets, holder=holders, refused=st.booleans())
+    def release(self, ports: set[int], holder: str, refused: bool) -> None:
+        self.pool.release(sorted(ports), holder, refused=refused)
+        self.note_given_back(holder, ports & self.held.get(holder, set()))
+        if refused:
+            self.refused |= dict.fromkeys(ports, self.now)
 
-    @rule(seconds=st.floats(0.5, 60))
-    def wait(self, seconds: float) -> None:
+    @rule(holder=holders)
+    def release_all(self, holder: str) -> None:
+        numbers = set(self.held.get(holder, ()))
+        self.pool.release(sorted(numbers), holder)
+        self.note_given_back(holder, numbers)
+
+    @rule(seconds=st.sampled_from([1.0, REUSE_AFTER, REFUSED_FOR]))
+    def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
     @invariant()
-    def nothing_is_lost_and_nothing_invented(self) -> None:
-        shown = {number: set(holders) for number, holders in self.pool.in_use.items()}
-        assert shown == {n: self.users(n) for n in NUMBERS if self.users(n)}
-        assert self.pool.free == len(self.free())
-        assert self.pool.free + len(shown) == len(self.pool) == len(NUMBERS)
+    def the_pool_tells_what_the_model_knows(self) -> None:
+        in_use = self.pool.in_use
+        assert {number: set(names) for number, names in in_use.items()} == {
+            number: names for number in NUMBERS if (names := self.holders_of(number))
+        }
+        assert all(len(names) == len(set(names)) for names in in_use.values())
+        assert self.pool.free + len(in_use) == len(self.pool) == len(NUMBERS)
+
+    def teardown(self) -> None:
+        """Show that nothing was lost: given back, every number is to be had again."""
+        for holder in list(self.held):
+            self.pool.hold((), holder)
+        assert self.pool.in_use == {}
+        assert sorted(self.pool.acquire(len(NUMBERS))) == NUMBERS
+
+    def given(
+        self, count: int, holder: str, *, contiguous: bool, shared: bool
+    ) -> tuple[int, ...] | None:
+        """Acquire, and check what holds for all that is ever given."""
+        free, held_by = self.pool.free, self.pool.in_use
+        try:
+            given = self.pool.acquire(count, contiguous, holder, shared=shared)
+        except PortPoolExhausted as error:
+            told = (error.asked, error.free, error.held_by)
+            given = ()
+        if not given:
+            assert told == (count, free, held_by)
+            return None
+        assert len(set(given)) == count
+        assert not self.held.get(holder, set()).intersection(given)
+        if contiguous:
+            assert list(given) == list(range(given[0], given[0] + count))
+        if not shared:
+            assert not any(map(self.holders_of, given))
+        self.note_taken(holder, given)
+        return given
+
+    def rooms(self, holder: str) -> list[list[set[int]]]:
+        """Return the numbers that fit at each known place; then those of an unknown one."""
+        own = self.held.get(holder, set())
+        used = {
+            where: {n for name, at in self.place.items() if at == where for n in self.held[name]}
+            for where in self.place.values()
+        }
+        if holder in self.place:
+            return [[set(NUMBERS) - used[self.place[holder]]]]
+        free = set(NUMBERS) - own
+        return [[free - taken for taken in used.values() if not own & taken], [free]]
+
+    def fits(self, count: int, room: set[int], contiguous: bool) -> bool:
+        return bool(self.runs(count, room)) if contiguous else len(room) >= count
+
+    def runs(self, count: int, numbers: Iterable[int]) -> list[tuple[int, ...]]:
+        runs = [tuple(range(first, first + count)) for first in NUMBERS]
+        return [run for run in runs if set(run).issubset(numbers)]
+
+    def holders_of(self, number: int) -> set[str]:
+        return {holder for holder, numbers in self.held.items() if number in numbers}
+
+    def delay(self, number: int) -> int:
+        if number in self.refused and self.now - self.refused[number] < REFUSED_FOR:
+            return 2
+        return int(number in self.released and self.now - self.released[number] < REUSE_AFTER)
+
+    def note_taken(self, holder: str, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.held.setdefault(holder, set()).add(number)
+            if number in self.idle:
+                self.idle.remove(number)
+
+    def note_given_back(self, holder: str, numbers: set[int]) -> None:
+        for number in sorted(numbers):
+            self.held[holder].remove(number)
+            self.released[number] = self.now
+            if not self.holders_of(number):
+                self.idle.append(number)
+        if not self.held.get(holder, True):
+            del self.held[holder]
+            self.place.pop(holder, None)
 
 
-PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestPool = PoolMachine.TestCase
+TestPortPool = PortPoolMachine.TestCase
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Have threads take turns so often that they meet in the middle of everything."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_threads_never_hold_a_number_together_and_lose_none() -> None:
+    threads, rounds = 8, 2_000
+    # 7 others hold 14 numbers at most: of 30, two in a row are always free.
+    pool = PortPool(31000, 31029, reuse_after=0)
+    taken: dict[int, str] = {}
+    begin = threading.Barrier(threads)
+
+    def play(holder: str) -> None:
+        begin.wait()
+        for turn in range(rounds):
+            count = 1 + turn % 2
+            numbers = pool.acquire(count, contiguous=turn % 3 == 0, holder=holder)
+            for number in numbers:
+                assert taken.setdefault(number, holder) == holder  # setdefault is atomic
+            for number in numbers:
+                del taken[number]
+            pool.release(numbers, holder)
+
+    with ThreadPoolExecutor(threads) as executor:
+        for played in [executor.submit(play, f"thread-{n}") for n in range(threads)]:
+            played.result(timeout=60)
+    assert pool.in_use == {}
+    assert pool.free == len(pool) == 30
+    assert sorted(pool.acquire(30)) == list(range(31000, 31030))

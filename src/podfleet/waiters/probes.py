@@ -31,13 +31,14 @@ def killed_by_probe(ended: Manifest, events: Sequence[Manifest]) -> str:
     """
     started, finished = text(ended, "startedAt"), text(ended, "finishedAt")
     run = [event for event in events if started <= happened_at(event) <= finished]
-    for event in reversed(run):
-        if text(event, "reason") == "Killing":
-            said = text(event, "message")
-            failed = failing_probe(run) if said.startswith("Stopping container") else None
-            for probe in ("liveness", "startup"):
-                if f"failed {probe} probe" in said or (failed and failed[0] == probe):
-                    return probe
+    killing = [text(event, "message") for event in run if text(event, "reason") == "Killing"]
+    stopped = any(said.startswith("Stopping container") for said in killing)
+    for probe in ("startup", "liveness"):
+        failed = any(
+            text(event, "message").startswith(f"{probe.capitalize()} probe failed") for event in run
+        )
+        if any(f"failed {probe} probe" in said for said in killing) or (stopped and failed):
+            return probe
     return ""
 
 

@@ -1,0 +1,1 @@
+"""Speed, as ratios against the raw API call in the same run."""

@@ -1,0 +1,211 @@
+"""How long after the API server shows a Pod Ready does a cold ``allocate`` return?
+
+Beside it: how long ``kubectl wait`` needs for the same, and one PATCH of a Pod as the measure of
+both. A watch of its own, in the same process, tells when the API server shows the Pod Ready.
+
+    python -m benchmarks.cold_allocate [--count 20] [--json FILE] [--kubeconfig FILE --image REF]
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from podfleet import AsyncFleet, Cluster, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
+from podfleet.errors import Conflict, PodfleetError
+from podfleet.kube import KubeClient
+from podfleet.kube.paths import object_path, pods
+from podfleet.waiters.diagnosis import is_ready
+from tests.cluster import cluster as test_cluster
+from tests.cluster.images import REFERENCES
+from tests.cluster.places import KUBECONFIG
+
+TARGET = 0.100  # seconds, in the median
+
+
+class ReadyTimes:
+    """When the API server showed each Pod Ready, by a watch of its own."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, asyncio.Future[float]] = {}
+
+    async def of(self, name: str) -> float:
+        """Return when the Pod was shown Ready, on the monotonic clock."""
+        return await self._future(name)
+
+    async def follow(self, client: KubeClient, namespace: str) -> None:
+        """Watch until cancelled."""
+        version = (await client.get(pods(namespace)))["metadata"]["resourceVersion"]
+        query = {"resourceVersion": version, "timeoutSeconds": "3600"}
+        async for event in client.watch(pods(namespace), query, silence=600):
+            if event is not None and is_ready(event["object"]):
+                future = self._future(event["object"]["metadata"]["name"])
+                if not future.done():
+                    future.set_result(time.monotonic())
+
+    def _future(self, name: str) -> asyncio.Future[float]:
+        return self._seen.setdefault(name, asyncio.get_running_loop().create_future())
+
+
+async def measure(kubeconfig: Path, kubectl: list[str], image: str, count: int) -> dict[str, Any]:
+    """Return the seconds of every try, by what was measured."""
+    client = KubeClient(Cluster(kubeconfig=kubeconfig))
+    async with _namespace(client) as namespace:
+        ready = ReadyTimes()
+        watching = asyncio.create_task(ready.follow(client, namespace))
+        try:
+            template = GameServerTemplate(image=image, ports=[Port("game", 7777, "TCPUDP")])
+            patches = await _patch(client, namespace, template, count)
+            allocated = await _allocate(kubeconfig, namespace, template, ready, count)
+            waited = await _kubectl_wait(
+                client, kubeconfig, kubectl, namespace, ready, template, count
+            )
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+    await client.close()
+    return {"allocate": allocated, "kubectl wait": waited, "PATCH": patches}
+
+
+async def _patch(
+    client: KubeClient, namespace: str, template: GameServerTemplate, count: int
+) -> list[float]:
+    path = await _create(client, namespace, template, "patched")
+    times = []
+    for turn in range(count):
+        operation = {"op": "add", "path": "/metadata/labels/turn", "value": str(turn)}
+        before = time.monotonic()
+        await client.patch(path, [operation], done=lambda _: False)
+        times.append(time.monotonic() - before)
+    return times
+
+
+async def _allocate(
+    kubeconfig: Path, namespace: str, template: GameServerTemplate, ready: ReadyTimes, count: int
+) -> list[float]:
+    exposure = HostPort(PortPool(33000, 33099), address=NodeAddress(internal=True))
+    fleet = AsyncFleet(
+        "bench",
+        template=template,
+        exposure=exposure,
+        namespace=namespace,
+        cluster=Cluster(kubeconfig=kubeconfig),
+    )
+    times = []
+    async with fleet:
+        for _ in range(count):
+            server = await fleet.allocate(timeout=60)
+            returned = time.monotonic()
+            times.append(returned - await ready.of(server.name))
+            await server.release()
+    return times
+
+
+async def _kubectl_wait(
+    client: KubeClient,
+    kubeconfig: Path,
+    kubectl: list[str],
+    namespace: str,
+    ready: ReadyTimes,
+    template: GameServerTemplate,
+    count: int,
+) -> list[float]:
+    times = []
+    for turn in range(count):
+        name = f"waited-{turn}"
+        path = await _create(client, namespace, template, name)
+        process = await asyncio.create_subprocess_exec(
+            *(*kubectl, f"--kubeconfig={kubeconfig}", "wait", f"--namespace={namespace}"),
+            *("--for=condition=Ready", "--timeout=60s", f"pod/{name}"),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        if await process.wait():
+            raise RuntimeError(f"kubectl wait failed for {namespace}/{name}")
+        ended = time.monotonic()
+        times.append(ended - await ready.of(name))
+        await client.delete(path, uid=None, grace=0)
+    return times
+
+
+async def _create(
+    client: KubeClient, namespace: str, template: GameServerTemplate, name: str
+) -> str:
+    pod = template.to_pod()
+    pod["metadata"] |= {"name": name, "labels": {"turn": "none"}}
+    await client.create(pods(namespace), pod)
+    return pods(namespace, name)
+
+
+@asynccontextmanager
+async def _namespace(client: KubeClient) -> AsyncIterator[str]:
+    """Make a namespace for as long as the block lasts, with the account that its Pods get."""
+    name = f"podfleet-bench-{uuid.uuid4().hex[:8]}"
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    await client.create(object_path("v1", "namespaces"), manifest)
+    try:
+        await _until(lambda: client.get(object_path("v1", "serviceaccounts", name, "default")))
+        yield name
+    finally:
+        await client.delete(object_path("v1", "namespaces", name=name), uid=None)
+
+
+async def _until(look: Callable[[], Awaitable[object]], timeout: float = 30.0) -> None:
+    async with asyncio.timeout(timeout):
+        while True:
+            try:
+                await look()
+                return
+            except (PodfleetError, Conflict):
+                await asyncio.sleep(0.05)
+
+
+def report(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Print the table; return its figures, in milliseconds."""
+    base = statistics.median(times["PATCH"])
+    print(f"{'':14}{'median':>9}{'p90':>9}{'max':>9}   (ms after Ready)   x PATCH")
+    figures = {}
+    for name, values in times.items():
+        p90 = sorted(values)[int(0.9 * (len(values) - 1))]
+        row = {"median": statistics.median(values), "p90": p90, "max": max(values)}
+        figures[name] = {key: value * 1000 for key, value in row.items()}
+        figures[name]["ratio"] = row["median"] / base
+        cells = "".join(f"{value * 1000:9.1f}" for value in row.values())
+        print(f"{name:14}{cells}   {'':16}   {row['median'] / base:7.1f}")
+    met = statistics.median(times["allocate"]) <= TARGET
+    print(f"allocate: median {'within' if met else 'ABOVE'} {TARGET * 1000:.0f} ms")
+    return figures
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run on the cluster given, else on the test cluster."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20, choices=range(1, 201), metavar="1..200")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--kubeconfig", type=Path, help="a cluster of your own")
+    parser.add_argument("--image", default=REFERENCES["gameserver"])
+    chosen = parser.parse_args(arguments)
+    if chosen.kubeconfig:
+        kubectl = [shutil.which("kubectl") or parser.error("--kubeconfig needs kubectl in PATH")]
+        times = asyncio.run(measure(chosen.kubeconfig, kubectl, chosen.image, chosen.count))
+    else:
+        running = test_cluster.Cluster.up(owned=True)
+        try:
+            kubectl = [str(running.programs["kubernetes"]), "kubectl"]
+            times = asyncio.run(measure(KUBECONFIG, kubectl, chosen.image, chosen.count))
+        finally:
+            if running.is_ours:
+                running.down()
+    figures = report(times)
+    if chosen.json:
+        chosen.json.write_text(json.dumps({"milliseconds": figures, "seconds": times}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
