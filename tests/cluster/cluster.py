@@ -71,20 +71,21 @@ class Cluster:
         self._components = []
         cleanup.remove_traces()
 
-    def start_kwok(self) -> None:
-        """Start kwok: it plays every Node that has the annotation kwok.x-k8s.io/node: fake."""
-        self._components.append(
-            Component(
-                "kwok",
-                [
-                    self.programs["kwok"],
-                    f"--kubeconfig={KUBECONFIG}",
-                    "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-                    f"--config={self.programs.kwok_stages}",
-                    "--server-address=127.0.0.1:10247",
-                    "--node-lease-duration-seconds=40",
-                ],
-            )
+    def start_kwok(self) -> Component:
+        """Start kwok: it plays every Node that has the annotation kwok.x-k8s.io/node: fake.
+
+        It is the caller's to stop: a kept cluster outlives it.
+        """
+        return Component(
+            "kwok",
+            [
+                self.programs["kwok"],
+                f"--kubeconfig={KUBECONFIG}",
+                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                f"--config={self.programs.kwok_stages}",
+                "--server-address=127.0.0.1:10247",
+                "--node-lease-duration-seconds=40",
+            ],
         )
 
     def _start(self) -> None:

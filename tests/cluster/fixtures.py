@@ -60,6 +60,11 @@ class LiveCluster:
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "-f", "-", stdin=json.dumps(items))
 
+    def apply_quickly(self, manifests: list[dict[str, Any]]) -> None:
+        """Create many objects: without the look at each that ``apply`` takes first."""
+        items = {"apiVersion": "v1", "kind": "List", "items": manifests}
+        self.kubectl("create", "-f", "-", stdin=json.dumps(items))
+
     def nodes(self) -> list[Any]:
         """Return the Nodes that take Pods."""
         return [
@@ -142,6 +147,19 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LiveCluster]:
             cleanup.keep_logs(LOGS, cache() / "logs")
         if running.is_ours:
             running.down()
+
+
+@pytest.fixture(scope="session")
+def kwok(cluster: LiveCluster) -> Iterator[None]:
+    """Have kwok play the fake Nodes, for the tests that make some."""
+    if cluster.ours is None:
+        _cannot("kwok is started beside our own control plane only, not on --kubeconfig")
+    assert cluster.ours is not None
+    playing = cluster.ours.start_kwok()
+    try:
+        yield
+    finally:
+        playing.stop()
 
 
 @pytest.fixture
