@@ -171,6 +171,8 @@ def _ended(container: Container, ended: Manifest, events: Sequence[Manifest]) ->
     policy = text(container.spec, "restartPolicy") or text(container.pod, "spec", "restartPolicy")
     stays = not container.restarts or (code == 0 and policy == "OnFailure")
     reason = text(ended, "reason") or "Error"
+    if not stays and reason == "Error" and number(container.status, "restartCount"):
+        reason = "CrashLoopBackOff"  # the moment between a crash and the kubelet's word for it
     return crash(container, ended, events, reason=reason, final=stays)
 
 
