@@ -13,6 +13,8 @@ PACKAGES = {
     "/usr/sbin/conntrack": "conntrack",
     "/usr/sbin/ethtool": "ethtool",
     "/usr/sbin/ip": "iproute2",
+    "/usr/bin/openssl": "openssl",
+    "/usr/bin/nsenter": "util-linux",
 }
 
 
