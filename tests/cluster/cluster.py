@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,9 @@ from typing import Any, Self
 from tests.cluster import cleanup, controlplane, debian, network, node
 from tests.cluster.build import Programs, build
 from tests.cluster.credentials import Credentials
+from tests.cluster.kubectl import kubectl
 from tests.cluster.network import NodeNetwork
-from tests.cluster.places import KUBECONFIG, LOCK, LOGS, STATE, cache
+from tests.cluster.places import KUBECONFIG, LOGS, STATE, cache
 from tests.cluster.process import Component
 
 NODES = (NodeNetwork("node-a", 1), NodeNetwork("node-b", 2))
@@ -111,19 +111,9 @@ class Cluster:
         accounts = self.kubectl("get", "serviceaccounts", "-n", "default", "-o", "name")
         return len(nodes) == len(NODES) and all(map(_is_ready, nodes)) and "default" in accounts
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+    def kubectl(self, *arguments: str) -> str:
         """Run kubectl as the cluster's admin and return what it printed."""
-        done = subprocess.run(
-            [str(self.programs["kubernetes"]), "kubectl", *arguments],
-            env={**os.environ, "KUBECONFIG": str(KUBECONFIG)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
+        return kubectl([str(self.programs["kubernetes"]), "kubectl"], KUBECONFIG, *arguments)
 
 
 def _is_ready(item: dict[str, Any]) -> bool:
@@ -134,7 +124,7 @@ def _is_ready(item: dict[str, Any]) -> bool:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Let one process at a time start or judge a cluster."""
-    with LOCK.open("w") as lock:
+    with (cache() / "cluster.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.cluster import cleanup, support
 from tests.cluster.cluster import Cluster
 from tests.cluster.credentials import write_kubeconfig
 from tests.cluster.images import REFERENCES
+from tests.cluster.kubectl import kubectl
 from tests.cluster.places import KUBECONFIG, LOGS, STATE, cache
 
 _ACCOUNT = "backend"
@@ -36,20 +36,14 @@ class LiveCluster:
     image: str
     ours: Cluster | None
 
+    @property
+    def kubectl_program(self) -> list[str]:
+        """The kubectl of the cluster's own version, else the user's."""
+        return [str(self.ours.programs["kubernetes"]), "kubectl"] if self.ours else ["kubectl"]
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as admin and return what it printed."""
-        program = [str(self.ours.programs["kubernetes"]), "kubectl"] if self.ours else ["kubectl"]
-        done = subprocess.run(
-            [*program, *arguments],
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
+        return kubectl(self.kubectl_program, self.kubeconfig, *arguments, stdin=stdin)
 
     def json(self, *arguments: str) -> Any:
         """Run kubectl with ``-o json`` and return what it says."""

@@ -8,7 +8,6 @@ SOURCES = Path(__file__).parent / "go"
 STATE = Path("/var/lib/podfleet-test-cluster")
 """All that a running cluster writes. Fixed, so that a later run finds what a killed one left."""
 
-LOCK = Path("/run/podfleet-test-cluster.lock")
 LOGS = STATE / "logs"
 KUBECONFIG = STATE / "kubeconfig"
 

@@ -1,6 +1,7 @@
 """A reverse proxy before the real API server, which can be told to fail."""
 
 import asyncio
+import base64
 import json
 import re
 import ssl
@@ -55,7 +56,11 @@ class FaultyApi:
         config = json.loads(kubeconfig.read_text())
         upstream = config["clusters"][0]["cluster"]
         self._upstream = upstream["server"]
-        self._trust = ssl.create_default_context(cafile=upstream["certificate-authority"])
+        data = upstream.get("certificate-authority-data", "")
+        self._trust = ssl.create_default_context(
+            cafile=upstream.get("certificate-authority"),
+            cadata=base64.b64decode(data).decode() or None,
+        )
         self.seen: list[str] = []
         """Every request: ``"PATCH /api/v1/..."``."""
         self.faults: list[Fault] = []

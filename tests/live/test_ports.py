@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from podfleet import Fleet, HostPort, NodeAddress, Port, PortPool, PortPoolExhausted
+from podfleet import (
+    AllocationTimeout,
+    Fleet,
+    HostPort,
+    NodeAddress,
+    Port,
+    PortPool,
+    PortPoolExhausted,
+)
 from tests.cluster.fixtures import Backend
 from tests.live.arena import ANY_NODE, eventually, make, over_tcp, over_udp, template
 
@@ -110,3 +118,13 @@ def test_a_probe_dials_the_server_before_it_is_handed_out(backend: Backend) -> N
         server = fleet.allocate(timeout=30)
         log = backend.cluster.kubectl("logs", "-n", backend.namespace, server.name)
         assert log
+
+
+def test_a_server_that_does_not_answer_the_probe_is_not_handed_out(backend: Backend) -> None:
+    deaf = template(backend, ports=[Port("game", 7999, "TCP")])  # nobody listens there
+    pool = PortPool(31260, 31261)
+    with make(Fleet, backend, pool, template=deaf, probe=True) as fleet:
+        with pytest.raises(AllocationTimeout, match="did not answer from here"):
+            fleet.allocate(timeout=5)
+        eventually(lambda: not backend.pods())
+        eventually(lambda: not pool.in_use)

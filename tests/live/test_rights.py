@@ -1,5 +1,9 @@
 """Which rights, which cluster, which namespace: and what is said when they are wrong."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,10 +59,11 @@ def test_no_secret_is_in_an_error_or_a_repr(backend: Backend, tmp_path: Path) ->
 
 
 def test_an_untrusted_certificate_is_refused(backend: Backend, tmp_path: Path) -> None:
+    config = json.loads(backend.kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]["server"]
+    config["clusters"][0]["cluster"] = {"server": server}  # trust what the system trusts
     wrong = tmp_path / "wrong.kubeconfig"
-    config = backend.kubeconfig.read_text()
-    lines = [line for line in config.splitlines() if "certificate-authority" not in line]
-    wrong.write_text("\n".join(lines).replace(':16443",', ':16443"'))
+    wrong.write_text(json.dumps(config))
     with pytest.raises(ConfigurationError, match="certificate cannot be verified"):
         fleet_of(backend, Cluster(kubeconfig=wrong)).start()
 
@@ -95,3 +100,44 @@ def test_a_given_client_brings_server_and_credentials(backend: Backend) -> None:
     with fleet_of(backend, cluster, namespace=backend.namespace) as fleet:
         server = fleet.allocate(timeout=30)
         assert over_udp(server.endpoint) == f"{server.name} hello"
+
+
+IN_A_POD = """
+import sys
+from podfleet import *
+fleet = Fleet(
+    "arena",
+    template=GameServerTemplate(image=sys.argv[1], ports=[Port("game", 7777, "UDP")]),
+    exposure=HostPort(PortPool(31310, 31319), address=NodeAddress(internal=True)),
+)
+with fleet:
+    server = fleet.allocate(timeout=60)
+    print(server.namespace, server.endpoint.port)
+    server.release()
+"""
+
+ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"  # /var/run is /run
+
+
+def test_inside_a_pod_the_service_account_is_used(backend: Backend, tmp_path: Path) -> None:
+    """With the files and variables that a Pod has, in a mount namespace of its own."""
+    if backend.cluster.ours is None:
+        pytest.skip("on a cluster of one's own the API server's address is not known here")
+    make(Fleet, backend)
+    config = json.loads(backend.kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]
+    (tmp_path / "token").write_text(config["users"][0]["user"]["token"])
+    (tmp_path / "ca.crt").write_bytes(Path(server["certificate-authority"]).read_bytes())
+    (tmp_path / "namespace").write_text(backend.namespace)
+    host, _, port = server["server"].removeprefix("https://").partition(":")
+    enter = f"mount -t tmpfs none /run && mkdir -p {ACCOUNT} && cp {tmp_path}/* {ACCOUNT}"
+    run = [sys.executable, "-c", IN_A_POD, backend.cluster.image]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f'{enter} && exec "$@"', "sh", *run],
+        env={**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{backend.namespace} 31310\n", "")

@@ -33,6 +33,8 @@ __all__ = ["Allocation"]
 _CLAIM_TRIES = 5
 _PORT_TRIES = 10
 _CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion
+_PROBE_MARGIN = 0.1  # seconds
+_READY_TOO_LATE = "its Pod is ready, but its endpoint was not known in time: allow more time"
 _LAST_LOOK = 3.0  # seconds for the one fresh read before a timeout is told
 
 
@@ -163,9 +165,11 @@ class Allocation:
         if probe is False:
             return
         payload = probe if isinstance(probe, bytes) else None
+        # A moment less than is left, for what did not answer is the better word at the end.
+        left = self._deadline - asyncio.get_running_loop().time() - _PROBE_MARGIN
         for endpoint in endpoints:
             if payload is not None or "TCP" in endpoint.protocol.transports:
-                await until_reachable(endpoint, self._timeout, payload)
+                await until_reachable(endpoint, max(left, _PROBE_MARGIN), payload)
 
     def _want(self, pod_name: str, numbers: tuple[int, ...]) -> None:
         self._server, self._numbers, self._creating = pod_name, numbers, None
@@ -214,8 +218,7 @@ class Allocation:
         if diagnosis is not None and diagnosis.reason == "Unschedulable":
             return Exhausted(f"{where}: {said}: {diagnosis}", diagnosis=diagnosis)
         return AllocationTimeout(
-            f"{where}: {said}: {diagnosis or 'it was ready only now: allow more time'}",
-            diagnosis=diagnosis,
+            f"{where}: {said}: {diagnosis or _READY_TOO_LATE}", diagnosis=diagnosis
         )
 
     async def _last_look(self) -> tuple[Manifest | None, Diagnosis | None]:
