@@ -1,12 +1,12 @@
-"""``python -m tests.cluster up | down | build``."""
+"""``python -m tests.cluster up | down | status | build``."""
 
 import sys
 
-from tests.cluster import cleanup, debian
+from tests.cluster import cluster as clusters
+from tests.cluster import debian
 from tests.cluster.build import build
-from tests.cluster.cluster import Cluster
 from tests.cluster.images import REFERENCES
-from tests.cluster.places import KUBECONFIG, LOGS, cache
+from tests.cluster.places import KUBECONFIG, LOGS, STATE, cache
 from tests.cluster.support import reason_against
 
 _HOWTO = """\
@@ -26,12 +26,22 @@ def main(arguments: list[str]) -> None:
     reason = reason_against()
     if reason:
         sys.exit(f"The test cluster cannot run here: {reason}.")
+    try:
+        act(arguments)
+    except RuntimeError as error:
+        sys.exit("\n".join([str(error), *getattr(error, "__notes__", [])]))
+
+
+def act(arguments: list[str]) -> None:
+    """Do what the first argument says, where it can be done."""
     match arguments:
         case ["up"]:
             up()
         case ["down"]:
-            cleanup.remove_traces()
+            clusters.remove()
             print("The test cluster is gone.")
+        case ["status"]:
+            print(clusters.status())
         case ["build"]:
             debian.install()
             build()
@@ -41,11 +51,12 @@ def main(arguments: list[str]) -> None:
 
 def up() -> None:
     """Start the cluster and say how to use it."""
-    cluster = Cluster.up(owned=False)
+    cluster = clusters.Cluster.up(owned=False)
     folder = cache() / "bin"
     folder.mkdir(exist_ok=True)
     wrapper = folder / "kubectl"
-    wrapper.write_text(f'#!/bin/sh\nexec {cluster.programs["kubernetes"]} kubectl "$@"\n')
+    command, cached = cluster.programs["kubernetes"], STATE / "kubectl-cache"
+    wrapper.write_text(f'#!/bin/sh\nKUBECACHEDIR={cached} exec {command} kubectl "$@"\n')
     wrapper.chmod(0o755)
     print(
         _HOWTO.format(kubeconfig=KUBECONFIG, bin=folder, image=REFERENCES["gameserver"], logs=LOGS)

@@ -79,6 +79,8 @@ def build() -> Programs:
     paths: dict[str, Path] = {}
     with (cache() / "build.lock").open("w") as lock:  # two checkouts may build at once
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for unfinished in cache().glob(".build-*"):  # of a run that was killed
+            shutil.rmtree(unfinished)
         for module in MODULES:
             folder = _built(module)
             paths |= {program: folder / program for program in module.programs}
@@ -90,7 +92,7 @@ def _built(module: Module) -> Path:
     if not folder.exists():
         started = time.monotonic()
         print(f"Building {module.name} ...", flush=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{module.name}-", dir=cache()))
+        unfinished = Path(tempfile.mkdtemp(prefix=".build-", dir=cache()))
         try:
             _go_build(module, unfinished)
             unfinished.rename(folder)

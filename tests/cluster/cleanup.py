@@ -5,36 +5,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster import cgroups, network
+from tests.cluster import cgroups, isolation, network
 from tests.cluster.places import STATE
 from tests.cluster.process import run
-
-_SHARED_FOLDERS = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
 
 
 def remove_traces() -> None:
     """End processes, then remove cgroups, mounts, namespaces, links, routes and files."""
     cgroups.remove()
-    for mount in _mounts():
-        run("umount", "--lazy", mount)
+    isolation.remove_mount_points()
     network.remove()
-    for results in (Path("/var/lib/cni/results"), Path("/var/lib/cni/cache/results")):
-        for file in results.glob("podfleet-*"):
-            file.unlink()
-    for link in Path("/var/log/containers").glob("*"):
-        if link.is_symlink() and str(link.readlink()).startswith(str(STATE)):
-            link.unlink()
-    socket = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
-    if str(socket) not in Path("/proc/net/unix").read_text():  # no kubelet of the machine's own
-        socket.unlink(missing_ok=True)
-    for folder in _SHARED_FOLDERS:
-        # Made by our containerd and kubelet, whatever their settings. What is in use by
-        # another container runtime of this machine is not empty, and stays.
-        for inner in sorted(Path(folder).rglob("*/"), reverse=True):
-            with suppress(OSError):
-                inner.rmdir()
-        with suppress(OSError):
-            Path(folder).rmdir()
+    for mount in _mounts():  # a node's are its own, but nothing may be deleted through a mount
+        run("umount", "--lazy", mount)
     shutil.rmtree(STATE, ignore_errors=True)
     if STATE.exists():
         raise RuntimeError(f"{STATE} cannot be removed: is something mounted in it?")

@@ -20,6 +20,7 @@ from tests.cluster.process import Component
 
 NODES = (NodeNetwork("node-a", 1), NodeNetwork("node-b", 2))
 _OWNER = STATE / "owner.json"
+_KEPT: dict[str, Any] = {}
 
 
 class Cluster:
@@ -45,18 +46,19 @@ class Cluster:
         with _alone():
             debian.install()
             programs = build()
-            if _kept() and controlplane.ready(STATE / "apiserver.crt"):
+            if _in_use():
                 return cls(programs, [])
             cleanup.remove_traces()
             STATE.mkdir(parents=True)
             cluster = cls(programs, [])
             try:
                 cluster._start()
-            except BaseException:
-                cleanup.keep_logs(LOGS, cache() / "logs")
-                cluster.down()
+            except BaseException as error:
+                logs = cleanup.keep_logs(LOGS, cache() / "logs")
+                error.add_note(f"the components' logs: {logs}")
+                cluster._end()
                 raise
-            _OWNER.write_text(json.dumps(_myself() if owned else None))
+            _write_owner(_started_at(os.getpid()) if owned else _KEPT)
             return cluster
 
     @property
@@ -65,11 +67,15 @@ class Cluster:
         return bool(self._components)
 
     def down(self) -> None:
-        """End what this process started, then remove every trace."""
-        for component in reversed(self._components):
+        """End what this process started, and remove every trace."""
+        with _alone():
+            self._end()
+
+    def _end(self) -> None:
+        cleanup.remove_traces()  # nothing is worth a graceful end: all state goes with it
+        for component in self._components:
             component.stop()
         self._components = []
-        cleanup.remove_traces()
 
     def start_kwok(self) -> Component:
         """Start kwok: it plays every Node that has the annotation kwok.x-k8s.io/node: fake.
@@ -94,7 +100,7 @@ class Cluster:
         credentials = Credentials(STATE)
         credentials.add("admin", "system:masters")
         for component in ("kube-controller-manager", "kube-scheduler", "kube-proxy"):
-            credentials.add(f"system:{component}", "system:node-proxier")
+            credentials.add(f"system:{component}")
         for one in NODES:
             credentials.add(f"system:node:{one.node}", "system:nodes")
         self._components += controlplane.start(self.programs, credentials)
@@ -111,9 +117,14 @@ class Cluster:
         accounts = self.kubectl("get", "serviceaccounts", "-n", "default", "-o", "name")
         return len(nodes) == len(NODES) and all(map(_is_ready, nodes)) and "default" in accounts
 
+    @property
+    def kubectl_command(self) -> list[str]:
+        """How kubectl is called here: its cache goes with the cluster."""
+        return [str(self.programs["kubernetes"]), "kubectl", f"--cache-dir={STATE}/kubectl-cache"]
+
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl as the cluster's admin and return what it printed."""
-        return kubectl([str(self.programs["kubernetes"]), "kubectl"], KUBECONFIG, *arguments)
+        return kubectl(self.kubectl_command, KUBECONFIG, *arguments)
 
 
 def _is_ready(item: dict[str, Any]) -> bool:
@@ -124,32 +135,79 @@ def _is_ready(item: dict[str, Any]) -> bool:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Let one process at a time start or judge a cluster."""
-    with (cache() / "cluster.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # The lock is on a folder that is always there: it leaves no file, and is one for all caches.
+    lock = os.open(STATE.parent, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another process starts or stops the test cluster: waiting ...", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
-def _kept() -> bool:
-    """Return whether a cluster is there on purpose: kept, or of a process that lives.
+def remove() -> None:
+    """Remove the cluster that is kept, or what a killed run left.
 
     Raises:
-        RuntimeError: Another test run is using it.
+        RuntimeError: A test run is using it.
     """
-    if not _OWNER.exists():
+    with _alone():
+        _refuse_if_owned()
+        cleanup.remove_traces()
+
+
+def status() -> str:
+    """Say in one sentence what is there."""
+    owner = _owner()
+    if not STATE.exists():
+        return "No test cluster runs."
+    if owner is _KEPT:
+        healthy = controlplane.ready(STATE / "apiserver.crt", patience=2)
+        return f"The test cluster is kept, and its API server is{'' if healthy else ' not'} ready."
+    if owner and owner == _started_at(owner["pid"]):
+        return f"A test run (process {owner['pid']}) has the test cluster."
+    return "A run is starting the test cluster now, or was killed and left a part of it."
+
+
+def _in_use() -> bool:
+    """Return whether a cluster is kept here, for all to use, and it works.
+
+    Raises:
+        RuntimeError: Another test run has one of its own.
+    """
+    _refuse_if_owned()
+    if _owner() is not _KEPT:
         return False
-    owner = json.loads(_OWNER.read_text())
-    if owner is None:
+    if controlplane.ready(STATE / "apiserver.crt", patience=20):
         return True
-    if owner == _started_at(owner["pid"]):
+    print("The test cluster that was kept does not answer: starting a new one.", flush=True)
+    return False
+
+
+def _refuse_if_owned() -> None:
+    owner = _owner()
+    if owner and owner == _started_at(owner["pid"]):
         raise RuntimeError(
             f"another test run (process {owner['pid']}) has the test cluster: wait for it, or "
             "keep one cluster for both with `make cluster`"
         )
-    return False
 
 
-def _myself() -> dict[str, Any] | None:
-    return _started_at(os.getpid())
+def _write_owner(owner: dict[str, Any] | None) -> None:
+    whole = _OWNER.with_suffix(".new")
+    whole.write_text(json.dumps(owner))
+    whole.rename(_OWNER)
+
+
+def _owner() -> dict[str, Any] | None:
+    """Return the process that a whole cluster belongs to, `_KEPT`, or ``None``."""
+    if not _OWNER.exists():
+        return None
+    owner: dict[str, Any] | None = json.loads(_OWNER.read_text())
+    return owner or _KEPT
 
 
 def _started_at(pid: int) -> dict[str, Any] | None:

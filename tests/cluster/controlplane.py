@@ -1,7 +1,7 @@
 """The control plane: etcd, API server, controller manager, scheduler, CoreDNS."""
 
 import ssl
-import urllib.error
+import time
 import urllib.request
 from pathlib import Path
 
@@ -89,6 +89,7 @@ def start(programs: Programs, credentials: Credentials) -> list[Component]:
                 "--leader-elect=false",
                 f"--cluster-cidr={PODS}",
                 "--node-monitor-grace-period=20s",
+                f"--flex-volume-plugin-dir={STATE}/plugins",
                 *_FAST,
             ],
         ),
@@ -106,14 +107,18 @@ def start(programs: Programs, credentials: Credentials) -> list[Component]:
     ]
 
 
-def ready(certificate: Path) -> bool:
-    """Return whether the API server says that it is ready."""
+def ready(certificate: Path, patience: float = 0.0) -> bool:
+    """Return whether the API server says that it is ready, within so many seconds."""
     trust = ssl.create_default_context(cafile=str(certificate))
-    try:
-        with urllib.request.urlopen(f"{SERVER}/readyz", timeout=2, context=trust) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with urllib.request.urlopen(f"{SERVER}/readyz", timeout=2, context=trust) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.2)
 
 
 def _coredns(programs: Programs, folder: Path, kubeconfig: Path) -> Component:

@@ -39,7 +39,7 @@ class LiveCluster:
     @property
     def kubectl_program(self) -> list[str]:
         """The kubectl of the cluster's own version, else the user's."""
-        return [str(self.ours.programs["kubernetes"]), "kubectl"] if self.ours else ["kubectl"]
+        return self.ours.kubectl_command if self.ours else ["kubectl"]
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as admin and return what it printed."""
@@ -144,6 +144,16 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LiveCluster]:
 
 
 @pytest.fixture(scope="session")
+def _namespaces(cluster: LiveCluster) -> Iterator[list[str]]:
+    """Wait, at the end, until the namespaces that the tests made are gone."""
+    names: list[str] = []
+    yield names
+    gone_with_the_cluster = cluster.ours is not None and cluster.ours.is_ours
+    if names and not gone_with_the_cluster:
+        cluster.kubectl("wait", "--for=delete", "namespace", *names, "--timeout=120s")
+
+
+@pytest.fixture(scope="session")
 def kwok(cluster: LiveCluster) -> Iterator[None]:
     """Have kwok play the fake Nodes, for the tests that make some."""
     if cluster.ours is None:
@@ -157,10 +167,11 @@ def kwok(cluster: LiveCluster) -> Iterator[None]:
 
 
 @pytest.fixture
-def namespace(cluster: LiveCluster) -> Iterator[str]:
+def namespace(cluster: LiveCluster, _namespaces: list[str]) -> Iterator[str]:
     """Give a fresh namespace; it is removed after the test."""
     name = f"podfleet-test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
+    _namespaces.append(name)
     try:
         # Every Pod gets this account, and is refused until it is there.
         cluster.kubectl(

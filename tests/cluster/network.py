@@ -8,6 +8,8 @@ from attrs import frozen
 from tests.cluster.places import BRIDGE, HOST
 from tests.cluster.process import run
 
+_NAMED = Path("/run/netns")
+
 
 @frozen
 class NodeNetwork:
@@ -19,6 +21,11 @@ class NodeNetwork:
     @property
     def namespace(self) -> str:
         return f"podfleet-{self.node}"
+
+    @property
+    def enter(self) -> str:
+        """nsenter's option. Not `ip netns exec`: it mounts /sys anew and hides the cgroups."""
+        return f"--net=/run/netns/{self.namespace}"
 
     @property
     def address(self) -> str:
@@ -52,13 +59,12 @@ def create(nodes: tuple[NodeNetwork, ...]) -> None:
                 _ip(*inside, "route", "add", other.pods, "via", other.address)
         _ip("route", "add", node.pods, "via", node.address)
         # sysctls of the network are read and written in the caller's namespace
-        enter = ("nsenter", f"--net=/run/netns/{node.namespace}")
-        run(*enter, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        run("nsenter", node.enter, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
 
 def remove() -> None:
     """Remove the bridge, and every namespace of ours with all that is in it."""
-    for namespace in Path("/run/netns").glob("podfleet-*"):
+    for namespace in _NAMED.glob("podfleet-*"):
         with suppress(RuntimeError):
             _ip("netns", "delete", namespace.name)
         namespace.unlink(missing_ok=True)
@@ -66,6 +72,9 @@ def remove() -> None:
         _ip("link", "delete", link.name, check=False)
     if Path("/sys/class/net", BRIDGE).exists():
         _ip("link", "delete", BRIDGE)
+    if _NAMED.is_dir() and not any(_NAMED.iterdir()):
+        run("umount", "--lazy", _NAMED, check=False)  # `ip netns` mounts it on itself
+        _NAMED.rmdir()
 
 
 def _ip(*arguments: str, check: bool = True) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.cluster import cgroups
+from tests.cluster import cgroups, isolation
 from tests.cluster.build import Programs
 from tests.cluster.credentials import Credentials
 from tests.cluster.images import REFERENCES
@@ -20,6 +20,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.nri
   address = "{socket}"
 [ttrpc]
   address = "{socket}.ttrpc"
+[plugins.'io.containerd.internal.v1.opt']
+  path = "{folder}/containerd/opt"
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
@@ -94,7 +96,9 @@ def start(programs: Programs, credentials: Credentials, network: NodeNetwork) ->
     for part in ("cni", "kubelet", "pod-logs", "plugins"):
         (folder / part).mkdir(parents=True)
     (folder / "cni" / "10-podfleet.conflist").write_text(json.dumps(_cni(network, folder)))
-    containerd = _containerd(programs, network, folder)
+    holder = isolation.start(network.node)
+    enter = ("nsenter", network.enter, f"--mount=/proc/{holder.pid}/ns/mnt")
+    containerd = _containerd(programs, network, folder, enter)
     cgroups.create(network.node)
     config = folder / "kubelet.json"
     config.write_text(json.dumps(_kubelet(network, folder, folder / "containerd.sock")))
@@ -110,7 +114,7 @@ def start(programs: Programs, credentials: Credentials, network: NodeNetwork) ->
             f"--hostname-override={network.node}",
             f"--node-ip={network.address}",
         ],
-        namespace=network.namespace,
+        enter=enter,
     )
     proxy = Component(
         f"kube-proxy-{network.node}",
@@ -125,12 +129,14 @@ def start(programs: Programs, credentials: Credentials, network: NodeNetwork) ->
             f"--healthz-bind-address={network.address}:10256",
             f"--metrics-bind-address={network.address}:10249",
         ],
-        namespace=network.namespace,
+        enter=enter,
     )
-    return [proxy, kubelet, containerd]
+    return [holder, containerd, proxy, kubelet]
 
 
-def _containerd(programs: Programs, network: NodeNetwork, folder: Path) -> Component:
+def _containerd(
+    programs: Programs, network: NodeNetwork, folder: Path, enter: tuple[str, ...]
+) -> Component:
     socket = folder / "containerd.sock"
     config = folder / "containerd.toml"
     config.write_text(
@@ -144,7 +150,7 @@ def _containerd(programs: Programs, network: NodeNetwork, folder: Path) -> Compo
     containerd = Component(
         f"containerd-{network.node}",
         [programs["containerd"], "--config", config],
-        namespace=network.namespace,
+        enter=enter,
     )
     ctr = (programs["ctr"], "--address", socket, "--namespace", "k8s.io")
 

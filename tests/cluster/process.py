@@ -4,7 +4,6 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tests.cluster import cgroups
 from tests.cluster.places import LOGS
@@ -19,7 +18,7 @@ class Component:
         name: Its name, and its log file's.
         command: What to run.
         group: The cgroup, below ours.
-        namespace: The network namespace to run in, if not the machine's own.
+        enter: A command that enters namespaces and runs what follows, if not the machine's own.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class Component:
         name: str,
         command: Sequence[object],
         group: str = "components",
-        namespace: str | None = None,
+        enter: Sequence[object] = (),
     ) -> None:
         self.name = name
         self.log = LOGS / f"{name}.log"
@@ -36,10 +35,7 @@ class Component:
             f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))} && "
             for folder in cgroups.create(group)
         )
-        words = [str(word) for word in command]
-        if namespace is not None:
-            # Not `ip netns exec`: it mounts /sys anew and hides the cgroups.
-            words = ["nsenter", f"--net=/run/netns/{namespace}", *words]
+        words = [str(word) for word in (*enter, *command)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", f'{joins}exec "$@"', name, *words],
@@ -48,6 +44,11 @@ class Component:
                 stderr=log,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
         """Wait for a condition that this component brings about.
@@ -88,8 +89,3 @@ def run(*command: object, check: bool = True) -> str:
     if check and done.returncode:
         raise RuntimeError(f"{shlex.join(words)}:\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def listening(path: Path) -> bool:
-    """Return whether a socket file is there."""
-    return path.exists()

@@ -1,12 +1,13 @@
 """Nothing leaks: timed out, cancelled, interrupted, stopped, killed."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -108,8 +109,9 @@ def test_stopping_the_fleet_ends_its_allocations(backend: Backend) -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from podfleet import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs begin with it ignored
 fleet = Fleet(
     "arena",
     template=GameServerTemplate(
@@ -131,8 +133,9 @@ except KeyboardInterrupt:
 """
 
 
-def another_backend(backend: Backend, **env: str) -> subprocess.Popen[str]:
-    """Start a process that allocates, and return once it has begun."""
+@contextmanager
+def another_backend(backend: Backend, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """Give a process that has begun to allocate; it is killed at the end."""
     make(Fleet, backend)  # for its rights
     script = textwrap.dedent(SCRIPT).format(
         image=backend.cluster.image,
@@ -141,28 +144,29 @@ def another_backend(backend: Backend, **env: str) -> subprocess.Popen[str]:
         namespace=backend.namespace,
         kubeconfig=str(backend.kubeconfig),
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begin\n"
-    return process
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begin\n"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_ctrl_c_leaves_nothing(backend: Backend) -> None:
-    process = another_backend(backend, NEVER_READY="1")
-    eventually(backend.pods)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
+    with another_backend(backend, NEVER_READY="1") as process:
+        eventually(backend.pods)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
     assert (said, process.returncode) == ("interrupted\n", 3)
     eventually(lambda: not backend.pods())
 
 
 def test_a_server_whose_backend_was_killed_is_adopted(backend: Backend) -> None:
-    process = another_backend(backend, READY_AFTER="2")
-    orphan = eventually(backend.pods)[0]["metadata"]["name"]
-    process.kill()
-    process.communicate()
+    with another_backend(backend, READY_AFTER="2"):
+        orphan = eventually(backend.pods)[0]["metadata"]["name"]
     same = template(backend, env={"READY_AFTER": "2"}, pod=NEVER_READY)
     with (
         make(Fleet, backend, template=same) as fleet,
