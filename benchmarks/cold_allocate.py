@@ -1,7 +1,7 @@
 """How long after the API server shows a Pod Ready does a cold ``allocate`` return?
 
 Beside it: how long ``kubectl wait`` needs for the same, and one PATCH of a Pod as the measure of
-both. A watch of its own, in the same process, tells when the API server shows the Pod Ready.
+both. A watch in a process of its own tells when the API server shows the Pod Ready.
 
     python -m benchmarks.cold_allocate [--count 20] [--json FILE] [--kubeconfig FILE --image REF]
 """
@@ -9,75 +9,96 @@ both. A watch of its own, in the same process, tells when the API server shows t
 import argparse
 import asyncio
 import json
+import math
 import shutil
 import statistics
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
 from podfleet.errors import Conflict, PodfleetError
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods
-from podfleet.waiters.diagnosis import is_ready
 from tests.cluster import cluster as test_cluster
 from tests.cluster.images import REFERENCES
 from tests.cluster.places import KUBECONFIG
 
+_PATIENCE = 60.0  # seconds for one Pod
 TARGET = 0.100  # seconds, in the median
 
 
 class ReadyTimes:
-    """When the API server showed each Pod Ready, by a watch of its own."""
+    """When the API server showed each Pod Ready, as `benchmarks.ready_times` sees it."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, asyncio.Future[float]] = {}
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._seen: dict[str, float] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def watch(cls, kubeconfig: Path, namespace: str) -> AsyncIterator[Self]:
+        """Watch a namespace for as long as the block lasts."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.ready_times", str(kubeconfig), namespace),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            times = cls(process)
+            await times._line()
+            yield times
+        finally:
+            process.terminate()
+            await process.wait()
 
     async def of(self, name: str) -> float:
         """Return when the Pod was shown Ready, on the monotonic clock."""
-        return await self._future(name)
+        while name not in self._seen:
+            pod, seconds = (await self._line()).split()
+            self._seen[pod] = float(seconds)
+        return self._seen[name]
 
-    async def follow(self, client: KubeClient, namespace: str) -> None:
-        """Watch until cancelled."""
-        version = (await client.get(pods(namespace)))["metadata"]["resourceVersion"]
-        query = {"resourceVersion": version, "timeoutSeconds": "3600"}
-        async for event in client.watch(pods(namespace), query, silence=600):
-            if event is not None and is_ready(event["object"]):
-                future = self._future(event["object"]["metadata"]["name"])
-                if not future.done():
-                    future.set_result(time.monotonic())
-
-    def _future(self, name: str) -> asyncio.Future[float]:
-        return self._seen.setdefault(name, asyncio.get_running_loop().create_future())
+    async def _line(self) -> str:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(_PATIENCE):
+            line = (await self._process.stdout.readline()).decode()
+        if not line:
+            raise RuntimeError("the watch of the benchmark ended")
+        return line
 
 
 async def measure(kubeconfig: Path, kubectl: list[str], image: str, count: int) -> dict[str, Any]:
     """Return the seconds of every try, by what was measured."""
     client = KubeClient(Cluster(kubeconfig=kubeconfig))
-    async with _namespace(client) as namespace:
-        ready = ReadyTimes()
-        watching = asyncio.create_task(ready.follow(client, namespace))
-        try:
-            template = GameServerTemplate(image=image, ports=[Port("game", 7777, "TCPUDP")])
-            patches = await _patch(client, namespace, template, count)
+    template = GameServerTemplate(image=image, ports=[Port("game", 7777, "TCPUDP")])
+    try:
+        async with (
+            _namespace(client) as namespace,
+            ReadyTimes.watch(kubeconfig, namespace) as ready,
+        ):
+            patches = await _patch(client, namespace, ready, template, count)
             allocated = await _allocate(kubeconfig, namespace, template, ready, count)
             waited = await _kubectl_wait(
                 client, kubeconfig, kubectl, namespace, ready, template, count
             )
-        finally:
-            watching.cancel()
-            await asyncio.wait({watching})
-    await client.close()
+    finally:
+        await client.close()
     return {"allocate": allocated, "kubectl wait": waited, "PATCH": patches}
 
 
 async def _patch(
-    client: KubeClient, namespace: str, template: GameServerTemplate, count: int
+    client: KubeClient,
+    namespace: str,
+    ready: ReadyTimes,
+    template: GameServerTemplate,
+    count: int,
 ) -> list[float]:
     path = await _create(client, namespace, template, "patched")
+    await ready.of("patched")  # while it starts, the kubelet's writes slow ours
     times = []
     for turn in range(count):
         operation = {"op": "add", "path": "/metadata/labels/turn", "value": str(turn)}
@@ -172,7 +193,7 @@ def report(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     print(f"{'':14}{'median':>9}{'p90':>9}{'max':>9}   (ms after Ready)   x PATCH")
     figures = {}
     for name, values in times.items():
-        p90 = sorted(values)[int(0.9 * (len(values) - 1))]
+        p90 = sorted(values)[math.ceil(0.9 * len(values)) - 1]
         row = {"median": statistics.median(values), "p90": p90, "max": max(values)}
         figures[name] = {key: value * 1000 for key, value in row.items()}
         figures[name]["ratio"] = row["median"] / base

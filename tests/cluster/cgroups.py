@@ -58,7 +58,8 @@ def processes() -> set[int]:
     for group in _groups():
         with suppress(FileNotFoundError):
             found |= {int(line) for line in (group / "cgroup.procs").read_text().split()}
-    return found
+    # A process outside our own PID namespace reads as 0; to signal 0 is to signal ourselves.
+    return found - {0}
 
 
 def remove() -> None:

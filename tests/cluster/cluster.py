@@ -72,10 +72,12 @@ class Cluster:
             self._end()
 
     def _end(self) -> None:
-        cleanup.remove_traces()  # nothing is worth a graceful end: all state goes with it
-        for component in self._components:
-            component.stop()
-        self._components = []
+        try:
+            cleanup.remove_traces()  # nothing is worth a graceful end: all state goes with it
+        finally:
+            for component in self._components:
+                component.stop()
+            self._components = []
 
     def start_kwok(self) -> Component:
         """Start kwok: it plays every Node that has the annotation kwok.x-k8s.io/node: fake.

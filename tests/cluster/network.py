@@ -64,11 +64,11 @@ def create(nodes: tuple[NodeNetwork, ...]) -> None:
 
 def remove() -> None:
     """Remove the bridge, and every namespace of ours with all that is in it."""
-    for namespace in _NAMED.glob("podfleet-*"):
+    for namespace in _NAMED.glob("podfleet-node-*"):
         with suppress(RuntimeError):
             _ip("netns", "delete", namespace.name)
         namespace.unlink(missing_ok=True)
-    for link in Path("/sys/class/net").glob("pf-*"):
+    for link in Path("/sys/class/net").glob("pf-node-*"):
         _ip("link", "delete", link.name, check=False)
     if Path("/sys/class/net", BRIDGE).exists():
         _ip("link", "delete", BRIDGE)

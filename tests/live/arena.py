@@ -1,6 +1,7 @@
 """The fleet of these tests, and how a player dials its servers."""
 
 import asyncio
+import copy
 import socket
 import time
 from collections.abc import Callable
@@ -23,12 +24,18 @@ from tests.cluster.fixtures import Backend
 
 ANY_NODE = NodeAddress(internal=True)  # the test cluster's nodes have private addresses
 
+GRACE = 5  # seconds
+
 _T = TypeVar("_T")
 _Face = TypeVar("_Face", Fleet, AsyncFleet)
 
 
 def template(backend: Backend, **changes: Any) -> GameServerTemplate:
     """Return the template of the test game server."""
+    pod = copy.deepcopy(changes.pop("pod", {}))
+    # A process that is told to end while it starts may miss it, and is then given this long.
+    pod.setdefault("spec", {}).setdefault("terminationGracePeriodSeconds", GRACE)
+    changes["pod"] = pod
     return GameServerTemplate(
         **{"image": backend.cluster.image, "ports": [Port("game", 7777, "TCPUDP")], **changes}
     )

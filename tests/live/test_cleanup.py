@@ -1,6 +1,7 @@
 """Nothing leaks: timed out, cancelled, interrupted, stopped, killed."""
 
 import asyncio
+import gc
 import signal
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from podfleet import (
     ServerState,
 )
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, eventually_async, make, over_udp, template
+from tests.live.arena import GRACE, eventually, eventually_async, make, over_udp, template
 
 NEVER_READY: dict[str, Any] = {
     "spec": {
+        "terminationGracePeriodSeconds": GRACE,
         "containers": [
             {
                 "name": "server",
@@ -34,7 +36,7 @@ NEVER_READY: dict[str, Any] = {
                     "periodSeconds": 1,
                 },
             }
-        ]
+        ],
     }
 }
 
@@ -140,7 +142,7 @@ def another_backend(backend: Backend, **env: str) -> Iterator[subprocess.Popen[s
     script = textwrap.dedent(SCRIPT).format(
         image=backend.cluster.image,
         env=env,
-        pod=NEVER_READY if env else None,
+        pod=NEVER_READY,
         namespace=backend.namespace,
         kubeconfig=str(backend.kubeconfig),
     )
@@ -193,3 +195,20 @@ def test_ports_are_known_again_after_a_restart(backend: Backend) -> None:
         backend.cluster.kubectl("delete", "pod", server.name, "-n", backend.namespace)
         fleet.start()
         assert not pool.in_use  # it went while nobody watched
+
+
+def test_no_socket_is_left_open_when_the_event_loop_ends(backend: Backend) -> None:
+    """A watch and a request in flight end their TLS before the loop does."""
+
+    async def play() -> None:
+        fleet = make(AsyncFleet, backend, template=stuck(backend))
+        await fleet.start()
+        task = asyncio.create_task(fleet.allocate(timeout=30))
+        await asyncio.wait({task}, timeout=0.1)
+        await fleet.stop()
+        await asyncio.wait({task})
+        assert task.exception() is not None
+
+    for _ in range(5):
+        asyncio.run(play())
+        gc.collect()  # an open socket would warn now, and a warning is an error

@@ -24,7 +24,7 @@ from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Diagnosis, Endpoint, Manifest
 from podfleet.model.manifest import name_of
 from podfleet.model.names import new_server_name
-from podfleet.waiters.diagnosis import is_ready
+from podfleet.waiters.diagnosis import diagnose, is_ready
 from podfleet.waiters.reachable import until_reachable
 from podfleet.waiters.watching import explain, until_ready
 
@@ -55,6 +55,7 @@ class Allocation:
         self._server: str | None = None
         self._numbers: tuple[int, ...] = ()
         self._creating: asyncio.Task[Manifest] | None = None
+        self._refused: Manifest | None = None
 
     async def run(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         """Return a claimed, ready Pod and its endpoints.
@@ -147,7 +148,10 @@ class Allocation:
         """Return the Pod once it is ready; ``None`` if the cluster refused its numbers."""
         refused = self._core.spec.exposure.refused
         pod = await until_ready(self._core.client, self._core.store, pod_name, stop=refused)
-        return None if refused(pod) else pod
+        if not refused(pod):
+            return pod
+        self._refused = pod
+        return None
 
     async def _ready_unless(self, pod_name: str, freed: asyncio.Event) -> Manifest | None:
         """Return the Pod once it is ready; ``None`` if a number became free before."""
@@ -213,8 +217,8 @@ class Allocation:
         pod, diagnosis = await self._last_look()
         if pod is not None:
             where = f"{where}: {self._core.namespace}/{name_of(pod)}"
-        if pod is not None and self._core.spec.exposure.refused(pod):
-            return self._no_port(f"{where}: {said}", diagnosis)
+        if self._refused is not None and (pod is None or not pod["spec"].get("nodeName")):
+            return self._no_port(f"{where}: {said}", diagnose(self._refused))
         if diagnosis is not None and diagnosis.reason == "Unschedulable":
             return Exhausted(f"{where}: {said}: {diagnosis}", diagnosis=diagnosis)
         return AllocationTimeout(

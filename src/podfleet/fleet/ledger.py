@@ -95,8 +95,9 @@ class PortLedger:
         if after is None:
             self._refused.discard(pod_name)
             self._pool.hold((), self._holder(pod_name))
-            for freed in self._freed:
-                freed.set()
+            if pod["spec"].get("nodeName"):  # one without a node kept nobody off any
+                for freed in self._freed:
+                    freed.set()
         elif pod_name not in self._refused:
             held = self._strategy.held_ports(after)
             self._pool.hold(held, self._holder(pod_name), after["spec"].get("nodeName"))

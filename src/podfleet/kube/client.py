@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.rest import RESTClientObject
 
 from podfleet.errors import (
     AlreadyExists,
@@ -38,11 +41,43 @@ from podfleet.model.names import OPERATION
 
 __all__ = ["KubeClient"]
 
+_CLOSE_TIMEOUT = 1.0  # seconds for connections to end
 _CONNECT_TIMEOUT = 5.0  # seconds
 _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
 
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
+
+
+class _Transport(RESTClientObject):
+    """The client's transport, which is closed only when its sockets are.
+
+    A connection that is dropped in the middle, as a watch is, ends its TLS in the background;
+    if the event loop ends first, the socket is left open.
+    """
+
+    def __init__(self, configuration: Any) -> None:
+        super().__init__(configuration)
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(
+            limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._open_socket
+        )
+
+    def _open_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        opened = socket.socket(family, kind, protocol)
+        self._sockets.add(opened)
+        return opened
+
+    async def close(self) -> None:
+        await super().close()
+        deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
+        while any(opened.fileno() != -1 for opened in self._sockets):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(0.002)
 
 
 class KubeClient:
@@ -321,7 +356,9 @@ class KubeClient:
 
     async def _load(self) -> None:
         connection = await self._cluster.load()
-        before, self._api = self._api, ApiClient(connection.configuration)
+        api = ApiClient(connection.configuration)
+        api.rest_client = _Transport(connection.configuration)
+        before, self._api = self._api, api
         self._connection = connection
         if before is not None:
             await before.close()
