@@ -15,6 +15,7 @@
     │   │   ├── QuotaExceeded         403 by a ResourceQuota
     │   │   └── AdmissionRefused      403 by Pod Security or another admission plugin
     │   ├── Throttled                 429
+    │   ├── RangeFull                 500: no NodePort or Service address is left
     │   └── ServerError               5xx
     ├── TransportError                no answer: connection, TLS or time
     ├── AllocationError               `allocate` could not hand out a server
@@ -52,6 +53,7 @@ __all__ = [
     "PodfleetError",
     "PortPoolExhausted",
     "QuotaExceeded",
+    "RangeFull",
     "ServerError",
     "ServerFailed",
     "Throttled",
@@ -138,7 +140,7 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The client lacks a right (403): apply the Role that ``fleet.rbac()`` prints."""
+    """The client lacks a right (403): apply the Role that ``fleet.manifests()`` prints."""
 
 
 class QuotaExceeded(Forbidden):
@@ -151,6 +153,10 @@ class AdmissionRefused(Forbidden):
 
 class Throttled(ApiError):
     """The API server asks to slow down (429)."""
+
+
+class RangeFull(ApiError):
+    """The cluster has no NodePort, or no address for a Service, left to give (500)."""
 
 
 class ServerError(ApiError):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
+from podfleet.testing import TestCluster
 from tests.cluster import cleanup, support
 from tests.cluster.cluster import Cluster
 from tests.cluster.credentials import write_kubeconfig
@@ -82,13 +83,13 @@ class Backend:
     namespace: str
     kubeconfig: Path
 
-    def grant(self, manifests: tuple[dict[str, Any], ...]) -> None:
-        """Apply what ``fleet.rbac(...)`` printed."""
+    def grant(self, manifests: tuple[Mapping[str, Any], ...]) -> None:
+        """Apply what ``fleet.manifests(...)`` returned."""
         self.cluster.apply(*manifests)
 
     @property
     def account(self) -> str:
-        """The service account, as ``fleet.rbac`` takes it."""
+        """The service account, as ``fleet.manifests`` takes it."""
         return f"{self.namespace}/{_ACCOUNT}"
 
     def pods(self, selector: str = "") -> list[Any]:
@@ -141,6 +142,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LiveCluster]:
             cleanup.keep_logs(LOGS, cache() / "logs")
         if running.is_ours:
             running.down()
+
+
+@pytest.fixture(scope="session")
+def podfleet_cluster(cluster: LiveCluster) -> TestCluster:
+    """Give the cluster to the conformance suite."""
+    return TestCluster(cluster.kubeconfig, cluster.image)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import socket
-import struct
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +11,8 @@ import pytest
 
 from podfleet import Endpoint, Protocol
 from tests.cluster.fixtures import LiveCluster
-from tests.cluster.places import CLUSTER_DNS
 from tests.live.arena import eventually, over_tcp, over_udp
+from tests.live.naming import resolve
 
 FAKE_NODES, FAKE_PODS = 200, 1000
 
@@ -37,19 +35,6 @@ def ready(cluster: LiveCluster, namespace: str, name: str) -> Any:
     wait = ("wait", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
     cluster.kubectl(*wait, f"pod/{name}")
     return cluster.json("get", "pod", name, "-n", namespace)
-
-
-def ask_dns(name: str) -> list[str]:
-    """Return the addresses that CoreDNS gives for a name."""
-    question = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
-    query = struct.pack(">6H", 7, 0x0100, 1, 0, 0, 0) + question + b"\0" + struct.pack(">2H", 1, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        asked.settimeout(5)
-        asked.sendto(query, (CLUSTER_DNS, 53))
-        answer = asked.recv(4096)
-    (answers,) = struct.unpack(">H", answer[6:8])
-    # Each answer ends with four bytes of address; CoreDNS adds nothing behind them.
-    return [socket.inet_ntoa(answer[-4:])] if answers else []
 
 
 def test_a_host_port_is_reached_over_tcp_and_udp_on_one_number(
@@ -89,7 +74,7 @@ def test_the_stable_name_of_a_pod_is_resolved(cluster: LiveCluster, namespace: s
     cluster.apply(service, pod(cluster, namespace, "gs-1", hostname="gs-1", subdomain="arena"))
     address = ready(cluster, namespace, "gs-1")["status"]["podIP"]
     name = f"gs-1.arena.{namespace}.svc.cluster.local"
-    assert eventually(lambda: ask_dns(name)) == [address]
+    assert eventually(lambda: resolve(name)) == address
 
 
 def test_a_node_port_is_open_on_the_pods_own_node_alone(

@@ -2,17 +2,12 @@
 
 import asyncio
 import copy
-import socket
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-
-import pytest
 
 from podfleet import (
     AsyncFleet,
     Cluster,
-    Endpoint,
     Fleet,
     GameServerTemplate,
     HostPort,
@@ -20,7 +15,20 @@ from podfleet import (
     Port,
     PortPool,
 )
+from podfleet.testing.cluster import eventually
+from podfleet.testing.dialing import over_tcp, over_udp
 from tests.cluster.fixtures import Backend
+
+__all__ = [
+    "ANY_NODE",
+    "GRACE",
+    "eventually",
+    "eventually_async",
+    "make",
+    "over_tcp",
+    "over_udp",
+    "template",
+]
 
 ANY_NODE = NodeAddress(internal=True)  # the test cluster's nodes have private addresses
 
@@ -53,43 +61,12 @@ def make(
         **changes,
     }
     fleet = face("arena", **settings)
-    roles = fleet.rbac(backend.account)
-    for role in roles:  # those that belong to no namespace are found by this label afterwards
-        role["metadata"]["labels"] = {"test": backend.namespace}
+    roles = fleet.manifests(backend.account)
+    for role in roles:
+        if role["kind"].startswith("ClusterRole"):  # found by this label afterwards
+            role["metadata"]["labels"] = {"test": backend.namespace}
     backend.grant(roles)
     return fleet
-
-
-def over_udp(endpoint: Endpoint, payload: bytes = b"hello", timeout: float = 5.0) -> str:
-    """Send a datagram and return the answer; a lost one is sent again, as games do."""
-    deadline = time.monotonic() + timeout
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dialed:
-        dialed.connect((endpoint.host, endpoint.port))
-        dialed.settimeout(0.5)
-        while True:
-            try:
-                dialed.send(payload)
-                return dialed.recv(2048).decode()
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-
-
-def over_tcp(endpoint: Endpoint, payload: bytes = b"hello", timeout: float = 5.0) -> str:
-    """Send a line and return the answer."""
-    with socket.create_connection((endpoint.host, endpoint.port), timeout) as dialed:
-        dialed.sendall(payload + b"\n")
-        return dialed.makefile().readline().strip()
-
-
-def eventually(condition: Callable[[], _T], timeout: float = 30.0) -> _T:
-    """Return what the condition gives as soon as that is true."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"still {found!r} after {timeout:g} s")
-        time.sleep(0.05)
-    return found
 
 
 async def eventually_async(condition: Callable[[], _T], timeout: float = 30.0) -> _T:

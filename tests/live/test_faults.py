@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from podfleet import Fleet, PortPool, ServerError, ServerState, TransportError
+from podfleet.testing import Fault, FaultyApi
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, over_udp
-from tests.live.faults import Fault, FaultyApi, faulty
+from tests.live.faults import faulty
 
 PODS = r"/pods$"
 POD = r"/pods/arena-"

@@ -38,7 +38,7 @@ def test_missing_rights_are_named_at_once_and_what_to_do(backend: Backend) -> No
         fleet_of(backend, Cluster(kubeconfig=backend.kubeconfig)).start()
     said = str(caught.value)
     assert 'cannot list resource "pods"' in said
-    assert "apply the Role that fleet.rbac() prints" in said
+    assert "apply what fleet.manifests() returns" in said
 
 
 def test_wrong_credentials_are_told_at_once(backend: Backend, tmp_path: Path) -> None:

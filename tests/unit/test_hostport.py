@@ -76,8 +76,8 @@ def test_an_ended_pod_still_holds_its_ports() -> None:
     ("policy", "node", "address"),
     [
         ({}, CLOUD, "2606:4700::7"),
-        ({"family": 4}, CLOUD, "8.8.4.4"),
-        ({"family": 6}, CLOUD, "2606:4700::7"),
+        ({"prefer": "IPv4"}, CLOUD, "8.8.4.4"),
+        ({"prefer": "IPv6"}, CLOUD, "2606:4700::7"),
         ({}, VPS, "8.8.8.8"),
         ({"internal": True}, None, "10.0.0.4"),
         ({"fixed": "play.example.com"}, None, "play.example.com"),
@@ -102,7 +102,7 @@ def test_an_address_is_never_guessed(policy: dict[str, Any]) -> None:
         {"fixed": ""},
         {"fixed": "http://example.com"},
         {"by_node": {"node-a": "[::1]"}},
-        {"family": 5},
+        {"prefer": "IPv5"},
     ],
 )
 def test_a_wrong_policy_is_refused_at_once(wrong: dict[str, Any]) -> None:

@@ -15,10 +15,11 @@ LAYERS = (
     {"model"},
     {"ports"},
     {"exposure"},
-    {"kube", "rbac"},
+    {"kube", "manifests"},
     {"waiters"},
     {"fleet"},
     {"sync"},
+    {"testing"},
 )
 HEIGHT = {layer: height for height, peers in enumerate(LAYERS) for layer in peers}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,7 +1,19 @@
 """How clients reach a server: one interface, one file for each strategy. No I/O."""
 
 from podfleet.exposure.address import NodeAddress
+from podfleet.exposure.headless import HeadlessDNS
 from podfleet.exposure.hostport import HostPort
+from podfleet.exposure.nodeport import NodePortPerPod
+from podfleet.exposure.services import own_service
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 
-__all__ = ["ClusterView", "ExposureStrategy", "HostPort", "NodeAddress", "Resource"]
+__all__ = [
+    "ClusterView",
+    "ExposureStrategy",
+    "HeadlessDNS",
+    "HostPort",
+    "NodeAddress",
+    "NodePortPerPod",
+    "Resource",
+    "own_service",
+]

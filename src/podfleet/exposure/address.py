@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
-from podfleet.model.manifest import Manifest
+from podfleet.model.manifest import Manifest, annotations_of, name_of
+from podfleet.model.rules import Rule
 
 __all__ = ["NodeAddress"]
+
+_VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 
 @frozen(kw_only=True)
@@ -26,11 +29,14 @@ class NodeAddress:
         internal: Take the InternalIP even if it is private: clients are in the same network.
         fixed: One address for every node: behind NAT, or kind's and minikube's ``127.0.0.1``.
         by_node: An address for each node: node name, or its InternalIP, to address.
-        family: ``4`` or ``6`` where a node has addresses of both kinds; by default the first.
+        by_annotation: The key of a Node annotation that holds the address.
+        by_function: A function from the Node, as the API server's JSON, to the address;
+            ``None``: it has none.
+        prefer: ``"IPv4"`` or ``"IPv6"`` where a node has addresses of both kinds; by default
+            the first that the node shows.
 
     Raises:
-        ConfigurationError: More than one of ``internal``, ``fixed`` and ``by_node``, or an
-            address that is empty.
+        ConfigurationError: More than one of these rules, or an address that is empty.
 
     Example:
         >>> NodeAddress(fixed="203.0.113.7").choose("node-a", None, ["10.0.0.4"])
@@ -40,13 +46,15 @@ class NodeAddress:
             ...
         podfleet.errors.ConfigurationError: NodeAddress: 'node-a': shows no public address, \
 only 10.0.0.4: pass NodeAddress(internal=True) if clients are in the same network, or \
-fixed= or by_node= with the address that they dial
+fixed=, by_node=, by_annotation= or by_function= with the address that they dial
     """
 
     internal: bool = False
     fixed: str | None = field(default=None)
     by_node: Mapping[str, str] | None = field(default=None)
-    family: int | None = field(default=None)
+    by_annotation: str | None = field(default=None)
+    by_function: Callable[[Manifest], str | None] | None = field(default=None)
+    prefer: Literal["IPv4", "IPv6"] | None = field(default=None)
 
     @fixed.validator
     def _check_fixed(self, _: Attribute[Any], value: str | None) -> None:
@@ -61,16 +69,30 @@ fixed= or by_node= with the address that they dial
                     f"NodeAddress.by_node[{node!r}]", host, "must be an address or DNS name"
                 )
 
-    @family.validator
-    def _check_family(self, _: Attribute[Any], value: int | None) -> None:
-        if value not in (None, 4, 6):
-            raise ConfigurationError("NodeAddress.family", value, "must be 4, 6 or None")
+    @by_annotation.validator
+    def _check_by_annotation(self, _: Attribute[Any], value: str | None) -> None:
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ConfigurationError(
+                "NodeAddress.by_annotation", value, "must be the key of an annotation"
+            )
+
+    @by_function.validator
+    def _check_by_function(self, _: Attribute[Any], value: object) -> None:
+        if value is not None and not callable(value):
+            raise ConfigurationError("NodeAddress.by_function", value, "must be a function")
+
+    @prefer.validator
+    def _check_prefer(self, _: Attribute[Any], value: str | None) -> None:
+        if value is not None and value not in _VERSIONS:
+            raise ConfigurationError("NodeAddress.prefer", value, "must be 'IPv4' or 'IPv6'")
 
     def __attrs_post_init__(self) -> None:
-        given = [self.internal, self.fixed is not None, self.by_node is not None]
-        if sum(given) > 1:
+        rules = (self.fixed, self.by_node, self.by_annotation, self.by_function)
+        if sum([self.internal, *(rule is not None for rule in rules)]) > 1:
             raise ConfigurationError(
-                "NodeAddress", self, "takes only one of internal, fixed and by_node"
+                "NodeAddress",
+                self,
+                "takes only one of internal, fixed, by_node, by_annotation and by_function",
             )
 
     @property
@@ -78,14 +100,39 @@ fixed= or by_node= with the address that they dial
         """Whether the Node object is needed: a fixed address or a map does without."""
         return self.fixed is None and self.by_node is None
 
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rights needed: to read Nodes, unless the addresses are given."""
+        return (Rule("", ("nodes",), ("get", "list"), cluster=True),) if self.reads_nodes else ()
+
+    def of_pod(self, pod: Manifest, node: Manifest | None) -> str | None:
+        """Return the address of the node that a Pod runs on; ``None`` until it has one.
+
+        Args:
+            pod: The Pod; its ``status.hostIPs`` need no rights on Nodes.
+            node: Its Node, or ``None`` without rights on Nodes (they are cluster-scoped).
+
+        Raises:
+            ConfigurationError: The rules give none; the message says what to pass.
+        """
+        name = pod["spec"].get("nodeName")
+        host_ips = [item["ip"] for item in (pod.get("status") or {}).get("hostIPs") or []]
+        return self.choose(name, node, host_ips) if name and host_ips else None
+
+    def of_node(self, node: Manifest) -> str:
+        """Return the address of a Node.
+
+        Raises:
+            ConfigurationError: The rules give none; the message says what to pass.
+        """
+        return self.choose(name_of(node), node, ())
+
     def choose(self, name: str, node: Manifest | None, host_ips: Iterable[str]) -> str:
         """Return the address of a node.
 
         Args:
             name: The node's name.
-            node: The Node object, or ``None`` without rights on Nodes (they are
-                cluster-scoped).
-            host_ips: The Pod's ``status.hostIPs``, which need no rights on Nodes.
+            node: The Node object, or ``None`` if it could not be read.
+            host_ips: The node's addresses that a Pod on it shows.
 
         Returns:
             An IP address or a DNS name.
@@ -103,37 +150,63 @@ fixed= or by_node= with the address that they dial
             raise ConfigurationError(
                 "NodeAddress.by_node", name, "names no address for this node: add it"
             )
+        if self.by_annotation is not None or self.by_function is not None:
+            return self._told(name, node)
         candidates = [
-            *self._of_family(_addresses(node, "ExternalIP")),
+            *_addresses(node, "ExternalIP"),
             *_addresses(node, "ExternalDNS"),
-            *(ip for ip in self._of_family(internal) if self.internal or _is_public(ip)),
+            *(address for address in internal if self.internal or _is_public(address)),
         ]
         if candidates:
-            return candidates[0]
+            preferred = [
+                address
+                for address in candidates
+                if self.prefer and _version(address) == _VERSIONS[self.prefer]
+            ]
+            return (preferred or candidates)[0]
         raise ConfigurationError(
             "NodeAddress",
             name,
             f"shows no public address, only {', '.join(internal) or 'none at all'}: "
-            "pass NodeAddress(internal=True) if clients are in the same network, "
-            "or fixed= or by_node= with the address that they dial",
+            "pass NodeAddress(internal=True) if clients are in the same network, or fixed=, "
+            "by_node=, by_annotation= or by_function= with the address that they dial",
         )
 
-    def _of_family(self, addresses: Iterable[str]) -> list[str]:
-        return [
-            address
-            for address in addresses
-            if self.family in (None, ipaddress.ip_address(address).version)
-        ]
+    def _told(self, name: str, node: Manifest | None) -> str:
+        """Return what the annotation or the function says of a Node."""
+        rule = "by_annotation" if self.by_annotation is not None else "by_function"
+        if node is None:
+            raise ConfigurationError(
+                f"NodeAddress.{rule}", name, "this Node cannot be read: grant the right to get it"
+            )
+        if self.by_function is not None:
+            told, advice = self.by_function(node), "must return an address or DNS name"
+        else:
+            key = str(self.by_annotation)
+            told, advice = annotations_of(node).get(key), f"annotate the Node: {key}=<address>"
+        if not _is_host(told):
+            raise ConfigurationError(
+                f"NodeAddress.{rule}", name, f"gives {told!r} for this node: {advice}"
+            )
+        return str(told)
 
 
 def _addresses(node: Manifest | None, kind: str) -> list[str]:
     """Return the node's addresses of one kind (status.addresses), in their order."""
     listed = ((node or {}).get("status") or {}).get("addresses") or []
-    return [item["address"] for item in listed if item["type"] == kind]
+    return [item["address"] for item in listed if item["type"] == kind and item["address"]]
+
+
+def _version(address: str) -> int | None:
+    """Return 4 or 6; ``None`` for a DNS name."""
+    try:
+        return ipaddress.ip_address(address).version
+    except ValueError:
+        return None
 
 
 def _is_public(address: str) -> bool:
-    return ipaddress.ip_address(address).is_global
+    return _version(address) is not None and ipaddress.ip_address(address).is_global
 
 
 def _is_host(value: object) -> bool:

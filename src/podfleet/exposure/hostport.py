@@ -7,6 +7,7 @@ from typing import Any
 
 from podfleet.errors import ApiError, ConfigurationError
 from podfleet.exposure.address import NodeAddress
+from podfleet.exposure.services import check_ports
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
 from podfleet.model.rules import Rule
@@ -59,10 +60,7 @@ class HostPort(ExposureStrategy):
     def check(self, template: GameServerTemplate) -> None:
         """Refuse a template without ports, with more than the pool, or on the host's network."""
         assert self.pool is not None
-        if not template.ports:
-            raise ConfigurationError(
-                "GameServerTemplate.ports", (), "HostPort needs at least one port to expose"
-            )
+        check_ports("HostPort", template)
         if len(template.ports) > len(self.pool):
             raise ConfigurationError(
                 "HostPort.pool",
@@ -79,7 +77,7 @@ class HostPort(ExposureStrategy):
 
     def rules(self) -> tuple[Rule, ...]:
         """Return the right to read Nodes, unless the addresses are given."""
-        return (Rule("", ("nodes",), ("get",), cluster=True),) if self.reads_nodes else ()
+        return self.address.rules()
 
     def ports_needed(self, template: GameServerTemplate) -> int:
         """Return one number for each port of the template; TCPUDP takes one for both."""
@@ -113,12 +111,9 @@ class HostPort(ExposureStrategy):
         self, pod: Manifest, template: GameServerTemplate, view: ClusterView
     ) -> tuple[Endpoint, ...] | None:
         """Return the node's address with each port's hostPort, once the Pod has a node."""
-        node = pod["spec"].get("nodeName")
-        status = pod.get("status") or {}
-        host_ips = [item["ip"] for item in status.get("hostIPs") or []]
-        if not node or not host_ips:
+        host = self.address.of_pod(pod, view.node)
+        if host is None:
             return None
-        host = self.address.choose(node, view.node, host_ips)
         shown = {
             (port["containerPort"], port.get("protocol", "TCP")): port.get("hostPort")
             for port in _container_ports(pod)
@@ -129,6 +124,10 @@ class HostPort(ExposureStrategy):
             if number:  # a Pod of an older template may lack a port that is new
                 endpoints.append(Endpoint(host, number, port.protocol, port.name))
         return tuple(endpoints)
+
+    def check_node(self, node: Manifest) -> None:
+        """Refuse a node without an address that clients can dial."""
+        self.address.of_node(node)
 
     def refused(self, answer: Manifest | ApiError) -> bool:
         """Return whether the scheduler or the kubelet found a number taken."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from podfleet.errors import ApiError
+from podfleet.errors import ApiError, PodfleetError
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
 from podfleet.model.rules import Rule
 from podfleet.ports import PortPool
@@ -16,11 +16,13 @@ __all__ = ["ClusterView", "ExposureStrategy", "Resource"]
 
 @frozen
 class Resource:
-    """A Kubernetes object that a strategy wants.
+    """A Kubernetes object that a strategy wants, or wants to read.
 
     Args:
         plural: The resource's name in the API's paths: ``"services"``.
-        manifest: The object, with ``apiVersion``, ``kind`` and ``metadata.name``.
+        manifest: The object, with ``apiVersion``, ``kind`` and ``metadata.name``; in the fleet's
+            namespace unless ``metadata.namespace`` names another.
+        exists: Whether somebody else makes it: then it is only read.
 
     Example:
         >>> Resource("services", {"apiVersion": "v1", "kind": "Service",
@@ -30,6 +32,7 @@ class Resource:
 
     plural: str
     manifest: Manifest = field(repr=False)
+    exists: bool = False
 
 
 @frozen(kw_only=True)
@@ -40,11 +43,14 @@ class ClusterView:
         node: The Node that the Pod runs on; ``None`` if the strategy does not read Nodes, or
             the client has no right to.
         objects: The server's own objects, as the API server shows them now, in the order of
-            `ExposureStrategy.server_objects`.
+            `ExposureStrategy.server_objects`; empty until all are there.
+        shared: The fleet's shared objects, likewise, in the order of
+            `ExposureStrategy.shared_objects`.
     """
 
     node: Manifest | None = None
     objects: tuple[Manifest, ...] = ()
+    shared: tuple[Manifest, ...] = ()
 
 
 class ExposureStrategy:
@@ -58,6 +64,8 @@ class ExposureStrategy:
         pool: The pool that the fleet takes numbers from before it creates a Pod, or ``None``.
         shares_ports: Whether a number may be in use on several nodes at once (hostPorts may).
         reads_nodes: Whether `endpoints` needs the Node in its `ClusterView`.
+        resolves: Whether an endpoint's host must resolve, where the fleet runs, before its
+            server is handed out.
 
     Example:
         >>> class PodAddress(ExposureStrategy):
@@ -74,6 +82,7 @@ class ExposureStrategy:
     pool: PortPool | None = None
     shares_ports: bool = False
     reads_nodes: bool = False
+    resolves: bool = False
 
     def check(self, template: GameServerTemplate) -> None:
         """Refuse a template that this strategy cannot expose.
@@ -82,12 +91,35 @@ class ExposureStrategy:
             ConfigurationError: Naming the field, its value and the reason.
         """
 
+    def check_node(self, node: Manifest) -> None:
+        """Refuse a Node on which servers could not be reached: asked by the preflight.
+
+        Raises:
+            ConfigurationError: Naming the node, what it has, and what to do.
+        """
+
     def rules(self) -> tuple[Rule, ...]:
-        """Return the rights needed beyond those of every fleet: for the printed Role."""
+        """Return the rights needed beyond those of every fleet: for the printed Role.
+
+        The right to read the shared objects is added by itself. A strategy with
+        `server_objects` needs ``get`` and ``create`` on their kinds.
+        """
         return ()
 
-    def shared_objects(self, fleet: str) -> tuple[Resource, ...]:
-        """Return the objects that all servers of the fleet share; made when it starts."""
+    def apis(self) -> tuple[str, ...]:
+        """Return the APIs beyond Kubernetes' own that must be served: ``group/version``."""
+        return ()
+
+    def shared_objects(self, fleet: str, template: GameServerTemplate) -> tuple[Resource, ...]:
+        """Return the objects that all servers of the fleet share.
+
+        They are among what ``fleet.manifests()`` returns, for an administrator to apply; a
+        fleet that starts and misses one makes it, if it has the right to.
+
+        Args:
+            fleet: The fleet's name.
+            template: What its servers are made of.
+        """
         return ()
 
     def ports_needed(self, template: GameServerTemplate) -> int:
@@ -100,7 +132,8 @@ class ExposureStrategy:
         """Change the Pod before it is created.
 
         Args:
-            pod: The manifest, named and labelled; changed in place.
+            pod: The manifest, named and labelled; changed in place. The Pods of a StatefulSet
+                have no name yet: they share one shape.
             template: The template that it was made of.
             numbers: As many numbers of the pool as `ports_needed` said.
         """
@@ -140,3 +173,11 @@ class ExposureStrategy:
             answer: The Pod as it is now, or the error that a create ended with.
         """
         return False
+
+    def failure(self, error: ApiError) -> PodfleetError:
+        """Return what a caller should be told when an object of this strategy was refused.
+
+        Args:
+            error: What the API server said, of a create that is not `refused`.
+        """
+        return error

@@ -12,10 +12,12 @@ import asyncio
 from podfleet.errors import (
     AllocationError,
     AllocationTimeout,
+    ApiError,
     Contended,
     Exhausted,
     PortPoolExhausted,
     QuotaExceeded,
+    RangeFull,
     WaitTimeout,
 )
 from podfleet.fleet.claim import Claim
@@ -25,13 +27,14 @@ from podfleet.model import Diagnosis, Endpoint, Manifest
 from podfleet.model.manifest import name_of
 from podfleet.model.names import new_server_name
 from podfleet.waiters.diagnosis import diagnose, is_ready
-from podfleet.waiters.reachable import until_reachable
+from podfleet.waiters.reachable import until_reachable, until_resolved
 from podfleet.waiters.watching import explain, until_ready
 
 __all__ = ["Allocation"]
 
 _CLAIM_TRIES = 5
 _PORT_TRIES = 10
+_REFUSED_PAUSE = 1.0  # seconds until numbers that others have are asked for again
 _CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion
 _PROBE_MARGIN = 0.1  # seconds
 _READY_TOO_LATE = "its Pod is ready, but its endpoint was not known in time: allow more time"
@@ -55,7 +58,8 @@ class Allocation:
         self._server: str | None = None
         self._numbers: tuple[int, ...] = ()
         self._creating: asyncio.Task[Manifest] | None = None
-        self._refused: Manifest | None = None
+        self._refused: Manifest | ApiError | None = None
+        self._none_free: PortPoolExhausted | None = None
 
     async def run(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         """Return a claimed, ready Pod and its endpoints.
@@ -85,7 +89,9 @@ class Allocation:
     async def _claim_one(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         for _ in range(_CLAIM_TRIES):
             pod = self._adopt() or await self._start()
-            endpoints = await self._core.exposer.until_exposed(pod)
+            endpoints = await self._exposed(pod)
+            if endpoints is None:
+                continue
             await self._probe(endpoints)
             claimed = await self._core.claim(pod, self._claim)
             if claimed is not None:
@@ -101,12 +107,27 @@ class Allocation:
     def _adopt(self) -> Manifest | None:
         """Return a ready server whose starter is no more."""
         spoken_for = self._core.wanted | self._core.abandoned.keys()
-        for pod_name in self._core.orphans.names(spoken_for):
+        for pod_name in self._core.orphans.adoptable(spoken_for):
             pod = self._core.store.get(pod_name)
             if pod is not None:
                 self._want(pod_name, ())
                 return pod
         return None
+
+    async def _exposed(self, pod: Manifest) -> tuple[Endpoint, ...] | None:
+        """Return the endpoints; ``None`` if the server cannot have its numbers: it is gone."""
+        try:
+            endpoints = await self._core.exposer.until_exposed(pod)
+        except ApiError as error:
+            if not self._core.spec.exposure.refused(error):
+                raise
+            await self._clean_up()  # its starter was killed before it had found out
+            self._forget()
+            return None
+        if self._core.spec.exposure.resolves:
+            for host in {endpoint.host for endpoint in endpoints}:
+                await until_resolved(host, self._left())
+        return endpoints
 
     async def _start(self) -> Manifest:
         """Create a server and return it once it is ready, on numbers that nobody refused."""
@@ -114,23 +135,33 @@ class Allocation:
         tries = 0
         while True:
             pod_name = new_server_name(self._core.spec.name)
-            numbers = self._core.ports.take(pod_name)
+            numbers = await self._take(pod_name)
             self._want(pod_name, numbers)
             tried |= set(numbers)
             tries += 1
             with self._core.ports.watch_freed() as freed:
-                await self._create(pod_name, numbers)
-                pod = await self._ready_or_refused(pod_name)
+                pod = await self._ready_or_refused(pod_name, numbers)
                 if pod is None and not (tries < _PORT_TRIES and self._untried(tried)):
                     # A node may join and take this Pod, or a number become free for another.
                     pod = await self._ready_unless(pod_name, freed)
-                    tried.clear()
-                    tries = 0
+                    if not isinstance(self._refused, ApiError):
+                        tried.clear()
+                        tries = 0
             if pod is not None:
                 return pod
             self._core.ports.refuse(pod_name, numbers)
             self._core.abandon(pod_name, self._claim)
             self._forget()
+
+    async def _take(self, pod_name: str) -> tuple[int, ...]:
+        """Return numbers for a Pod as soon as there are any."""
+        while True:
+            with self._core.ports.watch_freed() as freed:
+                try:
+                    return self._core.ports.take(pod_name)
+                except PortPoolExhausted as error:
+                    self._none_free = error
+                await _wait(freed, _REFUSED_PAUSE)  # another fleet may share the pool
 
     def _untried(self, tried: set[int]) -> bool:
         pool = self._core.spec.exposure.pool
@@ -138,15 +169,24 @@ class Allocation:
 
     async def _create(self, pod_name: str, numbers: tuple[int, ...]) -> None:
         # Not cancelled with us: a create in flight would be carried out behind our back.
-        self._creating = asyncio.create_task(self._core.create(pod_name, numbers))
+        self._creating = asyncio.create_task(self._core.create(pod_name, numbers, self._left()))
         try:
             await asyncio.shield(self._creating)
-        except QuotaExceeded as error:
+        except (QuotaExceeded, RangeFull) as error:
             raise Exhausted(str(error)) from error
 
-    async def _ready_or_refused(self, pod_name: str) -> Manifest | None:
-        """Return the Pod once it is ready; ``None`` if the cluster refused its numbers."""
+    async def _ready_or_refused(self, pod_name: str, numbers: tuple[int, ...]) -> Manifest | None:
+        """Return the new Pod once it is ready; ``None`` if the cluster refused its numbers."""
         refused = self._core.spec.exposure.refused
+        try:
+            await self._create(pod_name, numbers)
+        except ApiError as error:
+            if not refused(error):
+                raise
+            self._refused = error
+            return None
+        if isinstance(self._refused, ApiError):
+            self._refused = None  # these numbers are ours
         pod = await until_ready(self._core.client, self._core.store, pod_name, stop=refused)
         if not refused(pod):
             return pod
@@ -155,6 +195,9 @@ class Allocation:
 
     async def _ready_unless(self, pod_name: str, freed: asyncio.Event) -> Manifest | None:
         """Return the Pod once it is ready; ``None`` if a number became free before."""
+        if isinstance(self._refused, ApiError):  # a Pod that cannot be exposed
+            await _wait(freed, _REFUSED_PAUSE)
+            return None
         ready = asyncio.ensure_future(until_ready(self._core.client, self._core.store, pod_name))
         other = asyncio.ensure_future(freed.wait())
         try:
@@ -169,11 +212,14 @@ class Allocation:
         if probe is False:
             return
         payload = probe if isinstance(probe, bytes) else None
-        # A moment less than is left, for what did not answer is the better word at the end.
-        left = self._deadline - asyncio.get_running_loop().time() - _PROBE_MARGIN
         for endpoint in endpoints:
             if payload is not None or "TCP" in endpoint.protocol.transports:
-                await until_reachable(endpoint, max(left, _PROBE_MARGIN), payload)
+                await until_reachable(endpoint, self._left(), payload)
+
+    def _left(self) -> float:
+        """Return the seconds left, less a moment: what did not answer is the better word."""
+        left = self._deadline - asyncio.get_running_loop().time() - _PROBE_MARGIN
+        return max(left, _PROBE_MARGIN)
 
     def _want(self, pod_name: str, numbers: tuple[int, ...]) -> None:
         self._server, self._numbers, self._creating = pod_name, numbers, None
@@ -217,8 +263,10 @@ class Allocation:
         pod, diagnosis = await self._last_look()
         if pod is not None:
             where = f"{where}: {self._core.namespace}/{name_of(pod)}"
+        if self._server is None and self._none_free is not None:
+            return self._no_port(f"{where}: {said}", str(self._none_free))
         if self._refused is not None and (pod is None or not pod["spec"].get("nodeName")):
-            return self._no_port(f"{where}: {said}", diagnose(self._refused))
+            return self._refusal(f"{where}: {said}", self._refused)
         if diagnosis is not None and diagnosis.reason == "Unschedulable":
             return Exhausted(f"{where}: {said}: {diagnosis}", diagnosis=diagnosis)
         return AllocationTimeout(
@@ -234,16 +282,38 @@ class Allocation:
         except (TimeoutError, *AMBIGUOUS):
             return pod, None
 
-    def _no_port(self, said: str, diagnosis: Diagnosis | None) -> PortPoolExhausted:
+    def _refusal(self, said: str, refused: Manifest | ApiError) -> PortPoolExhausted:
+        pool = self._core.spec.exposure.pool
+        if isinstance(refused, ApiError):
+            why = f"others have every free port of {pool!r}. The API server says: {refused}"
+            return self._no_port(said, why)
+        diagnosis = diagnose(refused)
+        asked = self._core.spec.exposure.ports_needed(self._core.spec.template)
+        why = (
+            f"no node has {asked} free port(s) of {pool!r}; widen the pool, add a node or release "
+            f"servers. The scheduler says: {diagnosis.message if diagnosis else '?'}"
+        )
+        return self._no_port(said, why, diagnosis)
+
+    def _no_port(
+        self, said: str, why: str, diagnosis: Diagnosis | None = None
+    ) -> PortPoolExhausted:
         pool = self._core.spec.exposure.pool
         held_by = dict(pool.in_use) if pool is not None else {}
         free = pool.free if pool is not None else 0
-        asked = self._core.spec.exposure.ports_needed(self._core.spec.template)
         return PortPoolExhausted(
-            f"{said}: no node has {asked} free port(s) of {pool!r}; widen the pool, add a node "
-            f"or release servers. The scheduler says: {diagnosis.message if diagnosis else '?'}",
-            asked=asked,
+            f"{said}: {why}",
+            asked=self._core.spec.exposure.ports_needed(self._core.spec.template),
             free=free,
             held_by=held_by,
             diagnosis=diagnosis,
         )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from podfleet.errors import Invalid, NotFound, PodfleetError
+from podfleet.errors import Conflict, Invalid, NotFound, PodfleetError
 from podfleet.fleet.claim import Claim, is_claimable
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.ledger import PortLedger
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT = 10.0  # seconds for what is still being cleaned up
 _DISCARD_PAUSE = (0.05, 10.0)  # seconds, doubled: a starting Pod is written often, then rarely
+_RECONCILE_PAUSE = 0.2  # seconds between two looks into memory
 _REMEMBERED_NAMES = 4096
 
 
@@ -94,12 +96,17 @@ class Core:
         self.store.observe(pod)
         return pod
 
-    async def create(self, pod_name: str, numbers: tuple[int, ...]) -> Manifest:
+    async def create(self, pod_name: str, numbers: tuple[int, ...], patience: float) -> Manifest:
         """Create a server's Pod and its own objects.
 
         Die between the two, and the Pod stays unclaimed: whoever adopts it attaches again.
+
+        Args:
+            pod_name: The server's name.
+            numbers: Of the pool.
+            patience: Seconds that the caller is going to wait for it.
         """
-        body = self.spec.pod(self.namespace, pod_name, numbers)
+        body = self.spec.pod(self.namespace, pod_name, numbers, patience)
         pod = await self.client.create(pods(self.namespace), body)
         self.store.observe(pod)
         await self.exposer.attach(pod)
@@ -121,6 +128,37 @@ class Core:
     async def delete(self, pod: Manifest) -> bool:
         """Delete this very Pod; ``False`` if it is gone already."""
         return await self.client.delete(pods(self.namespace, name_of(pod)), uid=uid_of(pod))
+
+    async def reconcile(self, timeout: float) -> tuple[str, ...]:
+        """Delete the servers that killed replicas left unclaimed; return their names.
+
+        Args:
+            timeout: Seconds to wait for servers of which it is not known yet.
+        """
+        deadline = time.monotonic() + timeout
+        undecided = self.orphans.unclaimed(self.wanted)
+        deleted = []
+        while undecided:
+            for pod_name in sorted(filter(self.orphans.is_lost, undecided)):
+                pod = self.store.get(pod_name)
+                if pod is not None and await self._delete_unclaimed(pod):
+                    deleted.append(pod_name)
+                undecided.discard(pod_name)
+            undecided &= self.orphans.unclaimed(self.wanted)
+            if time.monotonic() > deadline:
+                break
+            if undecided:
+                await asyncio.sleep(_RECONCILE_PAUSE)
+        return tuple(deleted)
+
+    async def _delete_unclaimed(self, pod: Manifest) -> bool:
+        """Delete a server unless somebody wrote to it since: perhaps by a claim."""
+        version = pod["metadata"]["resourceVersion"]
+        path = pods(self.namespace, name_of(pod))
+        try:
+            return await self.client.delete(path, uid=uid_of(pod), version=version)
+        except Conflict:
+            return False
 
     def abandon(self, pod_name: str, claim: Claim) -> asyncio.Task[None]:
         """Remove a server that an allocation leaves behind; goes on in the background.
@@ -147,6 +185,8 @@ class Core:
             try:
                 await self._discard_once(pod_name, claim)
                 return
+            except Conflict:
+                pass  # written since it was read: look again
             except PodfleetError as error:
                 _log.warning(
                     "%s/%s: not deleted yet, trying again: %s", self.namespace, pod_name, error

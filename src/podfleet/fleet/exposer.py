@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
-from podfleet.errors import AlreadyExists, Forbidden, NotFound
+from podfleet.errors import AlreadyExists, ApiError, Forbidden, NotFound
 from podfleet.exposure import ClusterView, Resource
+from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import object_path
+from podfleet.manifests import namespaced
 from podfleet.model import Endpoint, Manifest
 from podfleet.model.manifest import name_of, uid_of
 
@@ -18,6 +19,7 @@ __all__ = ["Exposer"]
 
 _NODE_FRESH = 60.0  # seconds; a node's addresses hardly ever change
 _PAUSE = (0.1, 1.0)  # seconds between two looks at a server's own objects, doubled
+_PREDECESSOR = 30.0  # seconds that the garbage collector has to remove a dead Pod's objects
 
 
 class Exposer:
@@ -36,21 +38,34 @@ class Exposer:
         self._client = client
         self._store = store
         self._namespace = namespace
+        self._shared = SharedObjects(spec, client, namespace)
         self._nodes: dict[str, tuple[float, Manifest | None]] = {}
         self._objects: dict[str, tuple[Manifest, ...]] = {}
 
     async def prepare(self) -> None:
         """Make what all servers of the fleet share, unless it is there."""
-        for resource in self._strategy.shared_objects(self._spec.name):
-            await self._create(resource, owner=None)
+        await self._shared.prepare()
 
     async def attach(self, pod: Manifest) -> None:
-        """Make a server's own objects; its Pod owns them, so they go when it goes."""
-        for resource in self._strategy.server_objects(pod, self._spec.template):
-            await self._create(resource, owner=pod)
+        """Make a server's own objects; its Pod owns them, so they go when it goes.
 
-    async def until_exposed(self, pod: Manifest) -> tuple[Endpoint, ...]:
+        Done twice is done once: whoever adopts a server makes what its starter did not.
+
+        Raises:
+            ApiError: The API server refused one; if the strategy calls that `refused`, other
+                numbers may do.
+        """
+        resources = self._strategy.server_objects(pod, self._spec.template)
+        if resources:
+            made = [await self._make(resource, pod) for resource in resources]
+            self._objects[uid_of(pod)] = tuple(made)
+
+    async def until_exposed(self, pod: Manifest, *, fresh: bool = False) -> tuple[Endpoint, ...]:
         """Return the endpoints of a ready server as soon as they are known.
+
+        Args:
+            pod: The server's Pod.
+            fresh: Read its objects again, and make those that are gone.
 
         Raises:
             ConfigurationError: Waiting will not give one: the address policy names none.
@@ -58,19 +73,28 @@ class Exposer:
         pause = _PAUSE[0]
         while True:
             pod = self._store.get(name_of(pod)) or pod
+            if not await self._objects_of(pod, fresh=fresh):
+                await self.attach(pod)  # its starter was killed before it could
             endpoints = await self.endpoints(pod)
             if endpoints is not None:
                 return endpoints
-            self._objects.pop(uid_of(pod), None)
             await asyncio.sleep(pause)
             pause = min(_PAUSE[1], pause * 2)
+            fresh = True
+            await self._shared.show(fresh=True)
 
-    async def endpoints(self, pod: Manifest) -> tuple[Endpoint, ...] | None:
-        """Return what the strategy reads from the cluster now; ``None``: not yet."""
+    async def endpoints(self, pod: Manifest, *, fresh: bool = False) -> tuple[Endpoint, ...] | None:
+        """Return what the strategy reads from the cluster now; ``None``: not yet.
+
+        Args:
+            pod: The server's Pod.
+            fresh: Read its objects again: somebody may have changed or deleted them.
+        """
         node = pod["spec"].get("nodeName")
         view = ClusterView(
             node=await self._node(node) if node and self._strategy.reads_nodes else None,
-            objects=await self._objects_of(pod),
+            objects=await self._objects_of(pod, fresh=fresh),
+            shared=await self._shared.show(),
         )
         return self._strategy.endpoints(pod, self._spec.template, view)
 
@@ -91,33 +115,69 @@ class Exposer:
         self._nodes[node] = (time.monotonic(), found)
         return found
 
-    async def _objects_of(self, pod: Manifest) -> tuple[Manifest, ...]:
+    async def _objects_of(self, pod: Manifest, *, fresh: bool) -> tuple[Manifest, ...]:
+        """Return the server's own objects; none unless all are there, and are its own."""
         known = self._objects.get(uid_of(pod))
-        if known is None:
-            found = []
-            for resource in self._strategy.server_objects(pod, self._spec.template):
-                try:
-                    found.append(await self._client.get(self._path(resource, one=True)))
-                except NotFound:
-                    return ()  # not made yet: nothing is exposed
-            known = self._objects[uid_of(pod)] = tuple(found)
+        if known is not None and not fresh:
+            return known
+        found = []
+        for resource in self._strategy.server_objects(pod, self._spec.template):
+            try:
+                shown = await self._client.get(self._path(resource, one=True))
+            except NotFound:
+                shown = None
+            if shown is None or not _is_owned(shown, pod):
+                self._objects.pop(uid_of(pod), None)
+                return ()
+            found.append(shown)
+        known = self._objects[uid_of(pod)] = tuple(found)
         return known
 
-    async def _create(self, resource: Resource, owner: Manifest | None) -> None:
-        manifest = {**resource.manifest, "metadata": {**resource.manifest["metadata"]}}
-        metadata: dict[str, Any] = manifest["metadata"]
-        metadata["namespace"] = self._namespace
-        if owner is not None:
-            metadata["ownerReferences"] = [
-                {"apiVersion": "v1", "kind": "Pod", "name": name_of(owner), "uid": uid_of(owner)}
-            ]
+    async def _make(self, resource: Resource, pod: Manifest) -> Manifest:
+        manifest = namespaced(resource, self._namespace)
+        manifest["metadata"]["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)}
+        ]
+        deadline = time.monotonic() + _PREDECESSOR
+        while True:
+            try:
+                return await self._client.create(self._path(resource), manifest)
+            except AlreadyExists as error:
+                found = await self._existing(resource)
+                if found is not None and _is_owned(found, pod):
+                    return found
+                # A Pod that comes back under its name: the former one's object is on its way out.
+                if found is not None and (not _owner_uid(found) or time.monotonic() > deadline):
+                    raise AlreadyExists(
+                        f"{manifest['kind']} {self._namespace}/{name_of(manifest)} exists, and "
+                        f"is not Pod {name_of(pod)}'s: remove it, or rename the fleet",
+                        status=error.status,
+                        reason=error.reason,
+                    ) from error
+            except ApiError as error:
+                if self._strategy.refused(error):
+                    raise
+                raise self._strategy.failure(error) from error
+            await asyncio.sleep(_PAUSE[0])
+
+    async def _existing(self, resource: Resource) -> Manifest | None:
         try:
-            await self._client.create(self._path(resource), manifest)
-        except AlreadyExists:
-            if owner is not None:
-                raise  # a namesake that is not this Pod's: routing to it would be wrong
+            return await self._client.get(self._path(resource, one=True))
+        except NotFound:
+            return None
 
     def _path(self, resource: Resource, *, one: bool = False) -> str:
         manifest = resource.manifest
         object_name = manifest["metadata"]["name"] if one else None
         return object_path(manifest["apiVersion"], resource.plural, self._namespace, object_name)
+
+
+def _owner_uid(manifest: Manifest) -> str | None:
+    for owner in manifest["metadata"].get("ownerReferences") or []:
+        if owner["kind"] == "Pod":
+            return str(owner["uid"])
+    return None
+
+
+def _is_owned(manifest: Manifest, pod: Manifest) -> bool:
+    return _owner_uid(manifest) == uid_of(pod)

@@ -6,20 +6,28 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from podfleet import rbac
 from podfleet.errors import AllocationError, AllocationTimeout, ConfigurationError, NotFound
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet.allocation import Allocation
 from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.handle import AsyncFleetServer, values_of
+from podfleet.fleet.preflight import preflight
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.turns import Turns
 from podfleet.kube import Cluster, KubeClient
 from podfleet.kube.paths import pods
-from podfleet.model import Endpoint, GameServer, GameServerTemplate, Manifest, ServerState
+from podfleet.manifests import administration
+from podfleet.model import (
+    Endpoint,
+    Finding,
+    GameServer,
+    GameServerTemplate,
+    Manifest,
+    ServerState,
+)
 from podfleet.model.names import (
     SESSION,
     check_annotations,
@@ -99,18 +107,42 @@ class AsyncFleet:
         """The fleet's name."""
         return self._spec.name
 
-    def rbac(self, service_account: str) -> tuple[dict[str, Any], ...]:
-        """Return the Role, ClusterRole and bindings that this fleet needs, and no more.
+    @property
+    def exposure(self) -> ExposureStrategy:
+        """How clients reach a server; its ``pool`` tells what is in use."""
+        return self._spec.exposure
+
+    def manifests(self, service_account: str | None = None) -> tuple[Manifest, ...]:
+        """Return what an administrator applies once: an account, its rights, shared objects.
 
         Args:
-            service_account: The account of the backend, as ``namespace/name``.
+            service_account: The account of the backend, as ``namespace/name``; by default
+                ``podfleet-<fleet>`` in the fleet's namespace.
 
         Returns:
-            Manifests, ready for ``kubectl apply``.
+            The ServiceAccount; the Role, ClusterRole and bindings that this very fleet needs,
+            and no more; the objects that its servers share. Ready for ``kubectl apply``.
         """
-        return rbac.manifests(
-            self.name, self._spec.exposure, self._spec.namespace or "default", service_account
-        )
+        namespace = self._spec.namespace or "default"
+        account = service_account or f"{namespace}/podfleet-{self.name}"
+        return administration(self.name, namespace, account, self._spec.rules, self._spec.shared)
+
+    async def preflight(self) -> tuple[Finding, ...]:
+        """Return what would keep this fleet from working; writes nothing.
+
+        Looks for missing rights, a policy or quota that refuses the Pod, missing APIs, numbers
+        that the cluster's range does not hold, shared objects that differ, and nodes without a
+        usable address.
+
+        Raises:
+            PodfleetError: The cluster cannot be asked: no connection, or it does not know us.
+        """
+        client = KubeClient(self._spec.cluster)
+        try:
+            connection = await client.connect()
+            return await preflight(self._spec, client, self._spec.namespace or connection.namespace)
+        finally:
+            await client.close()
 
     async def start(self) -> None:
         """Connect and read the fleet from the cluster; `allocate` and the others do it too.
@@ -208,13 +240,8 @@ class AsyncFleet:
         """
         check_session(session)
         core = await self._running()
-        pod = _of_session(core.store.find(session_label(session)), session)
-        if pod is None:  # the store may be a moment behind another replica
-            query = {"labelSelector": f"{core.spec.selector},{SESSION}={session_label(session)}"}
-            for found in (await core.client.get(pods(core.namespace), query))["items"]:
-                core.store.observe(found)
-            pod = _of_session(core.store.find(session_label(session)), session)
-        return None if pod is None else await self._server(core, pod)
+        pod = await self._of_session(core, session)
+        return None if pod is None else await self._server(core, pod, fresh=True)
 
     async def get(self, name: str) -> AsyncFleetServer:
         """Return a server by its name.
@@ -234,7 +261,7 @@ class AsyncFleet:
                 status=404,
                 reason="NotFound",
             )
-        return await self._server(core, pod)
+        return await self._server(core, pod, fresh=True)
 
     async def servers(self, state: ServerState | str | None = None) -> list[AsyncFleetServer]:
         """Return the fleet's servers, oldest first, as the watch shows them.
@@ -250,6 +277,22 @@ class AsyncFleet:
         servers = [await self._server(core, pod) for pod in core.store]
         servers = [server for server in servers if wanted in (None, server.state)]
         return sorted(servers, key=lambda server: (server.created, server.name))
+
+    async def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
+        """Delete the servers that killed backends started and left unclaimed.
+
+        Safe beside any number of running backends: a server is left behind if it has been ready
+        for five seconds and nobody claimed it, or has taken longer to become ready than its
+        starter was going to wait. Nothing is deleted that was written to since it was looked at.
+
+        Args:
+            timeout: Seconds to wait until that is known of the servers there are now.
+
+        Returns:
+            The names of the servers deleted.
+        """
+        core = await self._running()
+        return await core.reconcile(timeout)
 
     async def release(self, server: GameServer | str) -> None:
         """End a match: delete its Pod. Released twice is released once.
@@ -291,16 +334,28 @@ class AsyncFleet:
                 async with asyncio.timeout_at(deadline):
                     if claim.session is not None:
                         await stack.enter_async_context(self._sessions.turn(claim.session))
-                        if found := await self.find(claim.session):
-                            return found
+                        if found := await self._of_session(core, claim.session):
+                            # Its Service or route may have been deleted behind our back.
+                            endpoints = await core.exposer.until_exposed(found, fresh=True)
+                            return self._handle(found, endpoints)
             except TimeoutError:
                 raise AllocationTimeout(
-                    f"fleet {self.name}: within {timeout:g} s the API server did not answer, or "
-                    f"another call for session {claim.session!r} was not done"
+                    f"fleet {self.name}: within {timeout:g} s the API server did not answer, "
+                    f"another call for session {claim.session!r} was not done, or the endpoint of "
+                    "its server was not known"
                 ) from None
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             pod, endpoints = await Allocation(core, claim, left).run()
             return self._handle(pod, endpoints)
+
+    async def _of_session(self, core: Core, session: str) -> Manifest | None:
+        pod = _of_session(core.store.find(session_label(session)), session)
+        if pod is None:  # the store may be a moment behind another replica
+            query = {"labelSelector": f"{core.spec.selector},{SESSION}={session_label(session)}"}
+            for found in (await core.client.get(pods(core.namespace), query))["items"]:
+                core.store.observe(found)
+            pod = _of_session(core.store.find(session_label(session)), session)
+        return pod
 
     async def _give_up(self, task: asyncio.Task[AsyncFleetServer]) -> None:
         """End an allocation that nobody waits for, with all it made."""
@@ -310,9 +365,9 @@ class AsyncFleet:
             # It came through in the very moment it was cancelled: nobody has this server.
             await self.release(task.result())
 
-    async def _server(self, core: Core, pod: Manifest) -> AsyncFleetServer:
+    async def _server(self, core: Core, pod: Manifest, *, fresh: bool = False) -> AsyncFleetServer:
         try:
-            endpoints = await core.exposer.endpoints(pod)
+            endpoints = await core.exposer.endpoints(pod, fresh=fresh)
         except ConfigurationError:
             endpoints = None  # listing must not fail for one server without an address
         return self._handle(pod, endpoints or ())

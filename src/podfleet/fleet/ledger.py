@@ -95,7 +95,8 @@ class PortLedger:
         if after is None:
             self._refused.discard(pod_name)
             self._pool.hold((), self._holder(pod_name))
-            if pod["spec"].get("nodeName"):  # one without a node kept nobody off any
+            # A shared number of a Pod that had no node kept nobody off any.
+            if pod["spec"].get("nodeName") or not self._strategy.shares_ports:
                 for freed in self._freed:
                     freed.set()
         elif pod_name not in self._refused:

@@ -1,14 +1,14 @@
-"""`Orphans`: ready servers that nobody waits for."""
+"""`Orphans`: servers that nobody waits for, since their starter was killed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from podfleet.fleet.claim import is_claimable
 from podfleet.model import Manifest
-from podfleet.model.manifest import labels_of, name_of
-from podfleet.model.names import REVISION
+from podfleet.model.manifest import annotations_of, labels_of, name_of
+from podfleet.model.names import PATIENCE, REVISION
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["Orphans"]
@@ -19,36 +19,71 @@ ready. One that is unclaimed for much longer was started by a replica that is no
 
 
 class Orphans:
-    """Knows since when each unclaimed server has been seen ready.
+    """Knows since when each unclaimed server has been seen, and seen ready.
 
     Seen by this process's own clock: the nodes' clocks need not agree with it.
 
     Args:
         revision: The template's: a server of another one may lack a port, or run old code.
+        clock: Seconds on a clock that never goes back.
     """
 
-    def __init__(self, revision: str) -> None:
+    def __init__(self, revision: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._revision = revision
-        self._since: dict[str, float] = {}
+        self._clock = clock
+        self._seen: dict[str, tuple[str, float, float]] = {}  # revision, seen since, patience
+        self._ready: dict[str, float] = {}
 
     def follow(self, before: Manifest | None, after: Manifest | None) -> None:
         """Learn from a change in the store."""
         pod = after or before
         assert pod is not None
-        if after is not None and self._is_waiting(after):
-            self._since.setdefault(name_of(after), time.monotonic())
+        pod_name = name_of(pod)
+        if after is None or not is_claimable(after):
+            self._seen.pop(pod_name, None)
+            self._ready.pop(pod_name, None)
+            return
+        revision = labels_of(after).get(REVISION, "")
+        self._seen.setdefault(pod_name, (revision, self._clock(), _patience(after)))
+        if is_ready(after):
+            self._ready.setdefault(pod_name, self._clock())
         else:
-            self._since.pop(name_of(pod), None)
+            self._ready.pop(pod_name, None)
 
-    def names(self, wanted: Collection[str]) -> list[str]:
-        """Return the orphans, longest first, without those that somebody here waits for."""
-        latest = time.monotonic() - _AFTER
+    def adoptable(self, wanted: Collection[str]) -> list[str]:
+        """Return the ready orphans of the present template, longest first.
+
+        Args:
+            wanted: Servers that somebody here waits for.
+        """
+        latest = self._clock() - _AFTER
         return [
             pod_name
-            for pod_name, since in self._since.items()
-            if since <= latest and pod_name not in wanted
+            for pod_name, since in self._ready.items()
+            if since <= latest
+            and pod_name not in wanted
+            and self._seen[pod_name][0] == self._revision
         ]
 
-    def _is_waiting(self, pod: Manifest) -> bool:
-        same = labels_of(pod).get(REVISION) == self._revision
-        return same and is_claimable(pod) and is_ready(pod)
+    def unclaimed(self, wanted: Collection[str]) -> set[str]:
+        """Return the servers that nobody has claimed, and nobody here waits for."""
+        return self._seen.keys() - set(wanted)
+
+    def is_lost(self, pod_name: str) -> bool:
+        """Return whether whoever started this unclaimed server has given it up, or is no more.
+
+        It has been ready for long, or longer on its way than its starter would have waited.
+        """
+        if pod_name not in self._seen:
+            return False
+        _, since, patience = self._seen[pod_name]
+        ready_since = self._ready.get(pod_name, float("inf"))
+        return min(ready_since, since + patience) + _AFTER <= self._clock()
+
+
+def _patience(pod: Manifest) -> float:
+    """Return for how many seconds the starter of a server was going to wait for it."""
+    try:
+        return float(annotations_of(pod)[PATIENCE])
+    except (KeyError, ValueError):
+        return 0.0

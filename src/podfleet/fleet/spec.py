@@ -9,10 +9,12 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
-from podfleet.exposure import ExposureStrategy
+from podfleet.exposure import ExposureStrategy, Resource
 from podfleet.kube import Cluster
+from podfleet.manifests import FLEET_RULES, reading_rules
 from podfleet.model import GameServerTemplate, names
 from podfleet.model.names import check_dns_label, check_fleet_name
+from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
 
 __all__ = ["FleetSpec"]
@@ -64,6 +66,16 @@ class FleetSpec:
             raise ConfigurationError("Fleet.cluster", value, "must be a Cluster")
 
     @property
+    def shared(self) -> tuple[Resource, ...]:
+        """The objects that all its servers share."""
+        return self.exposure.shared_objects(self.name, self.template)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rights that it needs, and no more."""
+        return (*FLEET_RULES, *self.exposure.rules(), *reading_rules(self.shared))
+
+    @property
     def selector(self) -> str:
         """The label selector of the fleet's Pods."""
         return f"{names.FLEET}={self.name}"
@@ -74,8 +86,17 @@ class FleetSpec:
         shape = json.dumps(self.template.to_pod(), sort_keys=True, default=str)
         return hashlib.sha256(shape.encode()).hexdigest()[:10]
 
-    def pod(self, namespace: str, name: str, numbers: tuple[int, ...]) -> dict[str, Any]:
-        """Return the Pod of a new server, unclaimed, exposed on these numbers of the pool."""
+    def pod(
+        self, namespace: str, name: str, numbers: tuple[int, ...], patience: float = 0.0
+    ) -> dict[str, Any]:
+        """Return the Pod of a new server, unclaimed, exposed on these numbers of the pool.
+
+        Args:
+            namespace: The fleet's namespace.
+            name: The server's name.
+            numbers: Of the pool.
+            patience: Seconds that its starter is going to wait for it.
+        """
         pod = self.template.to_pod()
         metadata = pod["metadata"]
         for unwanted in ("generateName", "resourceVersion", "uid"):
@@ -86,6 +107,11 @@ class FleetSpec:
             names.FLEET: self.name,
             names.STATE: ClaimState.UNCLAIMED.value,
             names.REVISION: self.revision,
+            names.SERVER: name,
+        }
+        metadata["annotations"] = {
+            **(metadata.get("annotations") or {}),
+            names.PATIENCE: f"{patience:.0f}",
         }
         self.exposure.shape(pod, self.template, numbers)
         return pod

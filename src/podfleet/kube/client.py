@@ -47,6 +47,8 @@ _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none
 
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
+_APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_MANAGER = "podfleet"
 
 
 class _Transport(RESTClientObject):
@@ -146,6 +148,23 @@ class KubeClient:
             where=f"{path}/{metadata['name']}",
             done=lambda found: annotations_of(found).get(OPERATION) == operation,
         )
+
+    async def ask(
+        self, path: str, body: Manifest, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Post what leaves nothing behind: a review, a token request, a dry run."""
+        async for attempt in retrying():
+            with attempt:
+                return await self._json("POST", path, query, body)
+        raise AssertionError("unreachable: the last try raises")
+
+    async def apply(self, path: str, manifest: Manifest) -> dict[str, Any]:
+        """Make an object as the manifest says, whether it exists or not (server-side apply)."""
+        query = {"fieldManager": _MANAGER, "force": "true"}
+        async for attempt in retrying():
+            with attempt:
+                return await self._json("PATCH", path, query, manifest, _APPLY)
+        raise AssertionError("unreachable: the last try raises")
 
     async def patch(
         self,

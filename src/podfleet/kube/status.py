@@ -16,6 +16,7 @@ from podfleet.errors import (
     Invalid,
     NotFound,
     QuotaExceeded,
+    RangeFull,
     ServerError,
     Throttled,
     Unauthorized,
@@ -25,10 +26,11 @@ __all__ = ["error_from_answer", "error_from_status"]
 
 _ADVICE: dict[type[ApiError], str] = {
     Unauthorized: "check the credentials of the kubeconfig or the service account",
-    Forbidden: "apply the Role that fleet.rbac() prints",
+    Forbidden: "apply what fleet.manifests() returns",
     QuotaExceeded: "raise the quota, or release servers",
     AdmissionRefused: "change the template (pod=), or the namespace's policy",
     Invalid: "change what the message names in the template",
+    RangeFull: "release servers, remove Services, or widen the API server's range",
     Throttled: "ask less often, or raise the API server's limits",
 }
 
@@ -84,7 +86,8 @@ def _kind(status: int, reason: str, message: str) -> type[ApiError]:
     if status == 409:
         return AlreadyExists if reason == "AlreadyExists" else Conflict
     if status >= 500:
-        return ServerError
+        # registry/core/service/{port,ip}allocator: ErrFull; nothing was written, and no retry helps
+        return RangeFull if message.endswith("range is full") else ServerError
     return {
         400: Invalid,
         401: Unauthorized,

@@ -2,6 +2,7 @@
 
 from podfleet.diagnosis import Diagnosis, Verdict
 from podfleet.model.endpoint import Endpoint
+from podfleet.model.finding import Finding
 from podfleet.model.manifest import Manifest
 from podfleet.model.port import Port, Protocol
 from podfleet.model.server import GameServer, ServerState
@@ -10,6 +11,7 @@ from podfleet.model.template import GameServerTemplate
 __all__ = [
     "Diagnosis",
     "Endpoint",
+    "Finding",
     "GameServer",
     "GameServerTemplate",
     "Manifest",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attrs import field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.model.port import Protocol
 
 __all__ = ["Endpoint"]
+
+
+def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(value))
 
 
 @frozen
@@ -19,6 +26,11 @@ class Endpoint:
         port: The port, 1 to 65535.
         protocol: What is spoken there; `Protocol.TCPUDP` serves both on this one number.
         name: The name of the template's port.
+        address: An IP address that `host` stands for, where it is known too: for callers that
+            do not want to wait for DNS. ``None`` if there is none.
+        path: What a URL to this server starts with, where a gateway routes by it: ``"/arena-1"``.
+        headers: HTTP headers that reach this server, where a gateway routes by them.
+        srv: A DNS name whose SRV records list the server, where the strategy makes them.
 
     Example:
         >>> endpoint = Endpoint("203.0.113.7", 31004, Protocol.TCP, "game")
@@ -28,12 +40,18 @@ class Endpoint:
         'ws://203.0.113.7:31004/join'
         >>> str(Endpoint("2001:db8::7", 31004, Protocol.UDP, "game"))
         '[2001:db8::7]:31004'
+        >>> Endpoint("example.com", 443, Protocol.TCP, "web", path="/arena-1").url("wss", "/ws")
+        'wss://example.com:443/arena-1/ws'
     """
 
     host: str
     port: int
     protocol: Protocol
     name: str
+    address: str | None = field(default=None, kw_only=True)
+    path: str = field(default="", kw_only=True)
+    headers: Mapping[str, str] = field(factory=dict, converter=_headers, hash=False, kw_only=True)
+    srv: str | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         """Return ``host:port``, with brackets around an IPv6 address."""
@@ -45,7 +63,7 @@ class Endpoint:
 
         Args:
             scheme: ``"ws"``, ``"http"``, ``"udp"`` ...
-            path: What follows the port; starts with ``/`` unless empty.
+            path: What follows the endpoint's own path; starts with ``/`` unless empty.
 
         Returns:
             ``scheme://host:port`` and the path.
@@ -55,4 +73,4 @@ class Endpoint:
         """
         if path and not path.startswith("/"):
             raise ConfigurationError("Endpoint.url.path", path, "must start with '/'")
-        return f"{scheme}://{self}{path}"
+        return f"{scheme}://{self}{self.path}{path}"

@@ -20,8 +20,11 @@ __all__ = [
     "FLEET",
     "MAX_FLEET_NAME",
     "OPERATION",
+    "PATIENCE",
+    "PORTS",
     "PREFIX",
     "REVISION",
+    "SERVER",
     "SESSION",
     "STATE",
     "check_annotations",
@@ -48,11 +51,20 @@ SESSION: Final = PREFIX + "session"
 REVISION: Final = PREFIX + "revision"
 """Label: which template a Pod was made of (`FleetSpec.revision`)."""
 
+SERVER: Final = PREFIX + "server"
+"""Label: the Pod's own name, for the selector of a Service that is this Pod's alone."""
+
+PORTS: Final = PREFIX + "ports"
+"""Annotation: the numbers of the pool that a Pod's Service or route uses: ``31004,31005``."""
+
 CLAIM: Final = PREFIX + "claim"
 """Annotation: the id of the claim that holds a Pod: tells a lost reply from a lost race."""
 
 ALLOCATED_AT: Final = PREFIX + "allocated-at"
 """Annotation: when the Pod was claimed (RFC 3339)."""
+
+PATIENCE: Final = PREFIX + "patience"
+"""Annotation: for how many seconds the starter of a Pod was going to wait for it."""
 
 OPERATION: Final = PREFIX + "operation"
 """Annotation: the id of the create that made the object: tells our own from a namesake."""

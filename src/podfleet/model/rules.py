@@ -17,16 +17,20 @@ class Rule:
         group: The API group; ``""`` for the core one.
         resources: The resources: ``("pods", "pods/log")``.
         verbs: What may be done: ``("get", "list")``.
+        names: Only objects of these names; by default of any.
+        namespace: The namespace; by default the fleet's own.
         cluster: Whether the resources belong to no namespace, as Nodes do.
 
     Example:
-        >>> Rule("", ("nodes",), ("get",), cluster=True).to_manifest()
-        {'apiGroups': [''], 'resources': ['nodes'], 'verbs': ['get']}
+        >>> Rule("", ("services",), ("get",), names=("arena",)).to_manifest()
+        {'apiGroups': [''], 'resources': ['services'], 'verbs': ['get'], 'resourceNames': ['arena']}
     """
 
     group: str
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    namespace: str | None = None
     cluster: bool = False
 
     def to_manifest(self) -> dict[str, Any]:
@@ -35,4 +39,5 @@ class Rule:
             "apiGroups": [self.group],
             "resources": list(self.resources),
             "verbs": list(self.verbs),
+            **({"resourceNames": list(self.names)} if self.names else {}),
         }

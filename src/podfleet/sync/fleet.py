@@ -13,7 +13,7 @@ from podfleet.exposure import ExposureStrategy
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.handle import values_of
 from podfleet.kube import Cluster
-from podfleet.model import GameServer, GameServerTemplate, ServerState
+from podfleet.model import Finding, GameServer, GameServerTemplate, Manifest, ServerState
 from podfleet.sync.portal import portal
 
 __all__ = ["Fleet", "FleetServer"]
@@ -90,9 +90,18 @@ class Fleet:
         """The fleet's name."""
         return self._fleet.name
 
-    def rbac(self, service_account: str) -> tuple[dict[str, Any], ...]:
-        """Return the manifests of the rights that this fleet needs: see `AsyncFleet.rbac`."""
-        return self._fleet.rbac(service_account)
+    @property
+    def exposure(self) -> ExposureStrategy:
+        """How clients reach a server; its ``pool`` tells what is in use."""
+        return self._fleet.exposure
+
+    def manifests(self, service_account: str | None = None) -> tuple[Manifest, ...]:
+        """Return what an administrator applies once: see `AsyncFleet.manifests`."""
+        return self._fleet.manifests(service_account)
+
+    def preflight(self) -> tuple[Finding, ...]:
+        """Return what would keep this fleet from working: see `AsyncFleet.preflight`."""
+        return portal.run(self._own().preflight())
 
     def start(self) -> None:
         """Connect and read the fleet from the cluster: see `AsyncFleet.start`."""
@@ -145,6 +154,10 @@ class Fleet:
     def servers(self, state: ServerState | str | None = None) -> list[FleetServer]:
         """Return the fleet's servers, oldest first: see `AsyncFleet.servers`."""
         return [self._handle(server) for server in portal.run(self._own().servers(state))]
+
+    def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
+        """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""
+        return portal.run(self._own().reconcile(timeout))
 
     def release(self, server: GameServer | str) -> None:
         """End a match: see `AsyncFleet.release`."""

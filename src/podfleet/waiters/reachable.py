@@ -10,7 +10,7 @@ from collections.abc import Callable
 from podfleet.errors import ConfigurationError, WaitTimeout
 from podfleet.model import Endpoint, Protocol
 
-__all__ = ["until_reachable"]
+__all__ = ["until_reachable", "until_resolved"]
 
 _PAUSE = (0.05, 1.0)  # seconds between two tries, doubled; nothing tells when a route is there
 _TRY = 1.0  # seconds that one try may take
@@ -56,6 +56,35 @@ async def until_reachable(endpoint: Endpoint, timeout: float, payload: bytes | N
         raise WaitTimeout(
             f"{endpoint}/{endpoint.protocol.value} did not answer from here within {timeout:g} s "
             f"({last}): check the firewall of the nodes, and the address policy"
+        ) from error
+
+
+async def until_resolved(host: str, timeout: float) -> None:
+    """Return once the name resolves here.
+
+    Args:
+        host: A DNS name.
+        timeout: Seconds.
+
+    Raises:
+        WaitTimeout: It did not in time.
+    """
+    pause = _PAUSE[0]
+    last = "no answer"
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    await asyncio.get_running_loop().getaddrinfo(host, None)
+                    return
+                except socket.gaierror as error:
+                    last = str(error)
+                await asyncio.sleep(pause)
+                pause = min(_PAUSE[1], pause * 2)
+    except TimeoutError as error:
+        raise WaitTimeout(
+            f"{host} did not resolve here within {timeout:.3g} s ({last}): does this backend run "
+            "in the cluster, and is its DNS up?"
         ) from error
 
 

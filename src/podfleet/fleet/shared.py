@@ -1,0 +1,157 @@
+"""`SharedObjects`: what all servers of a fleet share: the headless Service, the Gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from podfleet.errors import AlreadyExists, ConfigurationError, Forbidden, NotFound
+from podfleet.exposure import Resource
+from podfleet.fleet.spec import FleetSpec
+from podfleet.kube import KubeClient
+from podfleet.kube.paths import object_path, pointer
+from podfleet.manifests import namespaced
+from podfleet.model import Manifest
+from podfleet.model.manifest import labels_of, name_of, namespace_of
+from podfleet.model.names import FLEET
+
+__all__ = ["SharedObjects", "differences"]
+
+
+class SharedObjects:
+    """Makes and reads them; never removes them, for other replicas may use them.
+
+    Args:
+        spec: The fleet's.
+        client: The transport.
+        namespace: The fleet's namespace.
+    """
+
+    def __init__(self, spec: FleetSpec, client: KubeClient, namespace: str) -> None:
+        self._spec = spec
+        self._client = client
+        self._resources = [(one, namespaced(one, namespace)) for one in spec.shared]
+        self._shown: tuple[Manifest, ...] | None = None
+
+    async def prepare(self) -> None:
+        """Make what is missing, and correct what is ours and different.
+
+        Raises:
+            ConfigurationError: An API or an object that must be there is not, or an object of
+                that name is somebody else's.
+        """
+        for api in self._spec.exposure.apis():
+            await self._require(api)
+        self._shown = tuple([await self._one(*each) for each in self._resources])
+
+    async def show(self, *, fresh: bool = False) -> tuple[Manifest, ...]:
+        """Return them as the cluster shows them, in the strategy's order.
+
+        Args:
+            fresh: Read them now: a load balancer's address may have come.
+        """
+        if self._shown is None or fresh:
+            self._shown = tuple(
+                [
+                    await self._client.get(_path(resource.plural, wanted, one=True))
+                    for resource, wanted in self._resources
+                ]
+            )
+        return self._shown
+
+    async def _require(self, api: str) -> None:
+        try:
+            await self._client.get(f"/apis/{api}")
+        except NotFound as error:
+            raise ConfigurationError(
+                "Fleet.exposure",
+                self._spec.exposure,
+                f"the cluster does not serve {api}: install what brings it",
+            ) from error
+
+    async def _one(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
+        try:
+            found = await self._client.get(_path(resource.plural, wanted, one=True))
+        except NotFound as error:
+            if resource.exists:
+                raise ConfigurationError(
+                    "Fleet.exposure", self._spec.exposure, f"there is no {_words(wanted)}: make it"
+                ) from error
+            return await self._make(resource, wanted)
+        wrong = list(differences(wanted.get("spec", {}), found.get("spec", {})))
+        if not wrong:
+            return found
+        if resource.exists or labels_of(found).get(FLEET) != self._spec.name:
+            raise ConfigurationError(
+                "Fleet.exposure",
+                self._spec.exposure,
+                f"{_words(wanted)} is not this fleet's, and not as it needs it "
+                f"({'; '.join(wrong)}): rename the fleet, or remove that object",
+            )
+        return await self._correct(resource, wanted)
+
+    async def _make(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
+        try:
+            return await self._client.create(_path(resource.plural, wanted), wanted)
+        except AlreadyExists:  # another replica starts too
+            return await self._one(resource, wanted)
+        except Forbidden as error:
+            raise ConfigurationError(
+                "Fleet.exposure",
+                self._spec.exposure,
+                f"{_words(wanted)} is missing, and there is no right to make it: "
+                f"apply what fleet.manifests() returns ({error})",
+            ) from error
+
+    async def _correct(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
+        patch = [
+            {"op": "add", "path": pointer("spec", key), "value": value}
+            for key, value in wanted["spec"].items()
+        ]
+        try:
+            return await self._client.patch(
+                _path(resource.plural, wanted, one=True),
+                patch,
+                done=lambda found: not any(differences(wanted["spec"], found["spec"])),
+            )
+        except Forbidden as error:
+            raise ConfigurationError(
+                "Fleet.exposure",
+                self._spec.exposure,
+                f"{_words(wanted)} is of another template, and there is no right to change it: "
+                f"apply what fleet.manifests() returns ({error})",
+            ) from error
+
+
+def differences(
+    wanted: Mapping[str, Any], found: Mapping[str, Any], path: str = "spec"
+) -> Iterator[str]:
+    """Yield what is wanted and not found; what the cluster added to it is no difference.
+
+    A selector must be exactly the one wanted: one more label selects fewer Pods.
+
+    Example:
+        >>> list(differences({"clusterIP": "None"}, {"clusterIP": "None", "type": "ClusterIP"}))
+        []
+        >>> list(differences({"selector": {"a": "b"}}, {"selector": {"a": "c"}}))
+        ["spec.selector is {'a': 'c'}, not {'a': 'b'}"]
+    """
+    for key, value in wanted.items():
+        shown = found.get(key)
+        where = f"{path}.{key}"
+        if isinstance(value, Mapping) and isinstance(shown, Mapping) and key != "selector":
+            yield from differences(value, shown, where)
+        elif isinstance(value, list) and isinstance(shown, list) and len(value) == len(shown):
+            for number, (one, other) in enumerate(zip(value, shown, strict=True)):
+                yield from differences({f"{key}[{number}]": one}, {f"{key}[{number}]": other}, path)
+        elif value != shown:
+            yield f"{where} is {shown!r}, not {value!r}"
+
+
+def _path(plural: str, manifest: Manifest, *, one: bool = False) -> str:
+    object_name = name_of(manifest) if one else None
+    return object_path(manifest["apiVersion"], plural, namespace_of(manifest), object_name)
+
+
+def _words(manifest: Manifest) -> str:
+    return f"{manifest['kind']} {namespace_of(manifest)}/{name_of(manifest)}"

@@ -1,0 +1,99 @@
+"""What an administrator applies once for a fleet: least privilege, printed and tested. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from podfleet.errors import ConfigurationError
+from podfleet.exposure import Resource
+from podfleet.model import Manifest
+from podfleet.model.names import check_dns_label
+from podfleet.model.rules import Rule
+
+__all__ = ["FLEET_RULES", "administration", "namespaced", "reading_rules"]
+
+FLEET_RULES = (
+    Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete")),
+    # For the diagnosis of a server that failed; without them it is shorter.
+    Rule("", ("pods/log",), ("get",)),
+    Rule("", ("events",), ("list",)),
+)
+"""What every fleet needs in its namespace, whatever its strategy."""
+
+_API = "rbac.authorization.k8s.io"
+
+
+def reading_rules(resources: Iterable[Resource]) -> tuple[Rule, ...]:
+    """Return the rights to read these very objects."""
+    return tuple(
+        Rule(
+            resource.manifest["apiVersion"].rpartition("/")[0],
+            (resource.plural,),
+            ("get",),
+            names=(resource.manifest["metadata"]["name"],),
+            namespace=resource.manifest["metadata"].get("namespace"),
+        )
+        for resource in resources
+    )
+
+
+def namespaced(resource: Resource, namespace: str) -> dict[str, Any]:
+    """Return the object's manifest, in this namespace unless it names another."""
+    manifest = dict(resource.manifest)
+    manifest["metadata"] = {"namespace": namespace, **manifest["metadata"]}
+    return manifest
+
+
+def administration(
+    fleet: str,
+    namespace: str,
+    service_account: str,
+    rules: Iterable[Rule],
+    shared: Iterable[Resource],
+) -> tuple[Manifest, ...]:
+    """Return the account, its Roles and bindings, and the objects that the fleet shares.
+
+    Args:
+        fleet: The fleet's name.
+        namespace: The fleet's namespace.
+        service_account: The backend's account, as ``namespace/name``.
+        rules: The rights that it needs.
+        shared: The objects; those that somebody else makes are left out.
+
+    Raises:
+        ConfigurationError: ``service_account`` is not of that form.
+    """
+    account_namespace, slash, account = service_account.partition("/")
+    if not slash:
+        raise ConfigurationError("service_account", service_account, "must be 'namespace/name'")
+    check_dns_label("service_account", account_namespace)
+    subject = {"kind": "ServiceAccount", "namespace": account_namespace, "name": account}
+    metadata = {"namespace": account_namespace, "name": account}
+    found: list[Manifest] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}]
+    name = f"podfleet-{fleet}"
+    by_place: dict[str | None, list[dict[str, Any]]] = {}
+    for rule in rules:
+        place = None if rule.cluster else rule.namespace or namespace
+        by_place.setdefault(place, []).append(rule.to_manifest())
+    for place, granted in by_place.items():
+        # Names outside the fleet's namespace must tell apart fleets of one name in two.
+        own = name if place == namespace else f"{name}-{namespace}"
+        where = {"name": own} if place is None else {"name": own, "namespace": place}
+        found += _pair("ClusterRole" if place is None else "Role", where, granted, subject)
+    return (*found, *(namespaced(one, namespace) for one in shared if not one.exists))
+
+
+def _pair(
+    kind: str, metadata: dict[str, str], rules: list[dict[str, Any]], subject: dict[str, str]
+) -> list[Manifest]:
+    return [
+        {"apiVersion": f"{_API}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{_API}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": _API, "kind": kind, "name": metadata["name"]},
+            "subjects": [subject],
+        },
+    ]

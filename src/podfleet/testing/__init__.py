@@ -1,0 +1,23 @@
+"""What a backend, or a strategy of one's own, is tested with: on a real cluster."""
+
+import pytest
+
+# Before its import: so that a failed assert of the suite shows the values.
+pytest.register_assert_rewrite("podfleet.testing.conformance")
+
+# ruff: noqa: E402
+from podfleet.testing.cluster import Place, TestCluster, eventually
+from podfleet.testing.conformance import StrategyConformance
+from podfleet.testing.dialing import over_tcp, over_udp
+from podfleet.testing.proxy import Fault, FaultyApi
+
+__all__ = [
+    "Fault",
+    "FaultyApi",
+    "Place",
+    "StrategyConformance",
+    "TestCluster",
+    "eventually",
+    "over_tcp",
+    "over_udp",
+]

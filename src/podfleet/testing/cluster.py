@@ -1,0 +1,196 @@
+"""`TestCluster`: the cluster that tests run on, as its administrator sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from podfleet.errors import NotFound
+from podfleet.kube import Cluster, KubeClient
+from podfleet.kube.paths import object_path
+from podfleet.model import Manifest
+from podfleet.model.manifest import name_of
+from podfleet.sync import Fleet
+from podfleet.sync.portal import portal
+
+__all__ = ["Place", "TestCluster", "eventually"]
+
+_ACCOUNT = "backend"
+_CLUSTER_WIDE = ("clusterroles", "clusterrolebindings")
+_T = TypeVar("_T")
+
+
+@frozen
+class Place:
+    """A backend's place in the cluster: a namespace, and an account without rights in it.
+
+    Args:
+        cluster: The cluster, as its administrator.
+        namespace: Made for a test, removed after it.
+        kubeconfig: The account's.
+    """
+
+    cluster: TestCluster
+    namespace: str
+    kubeconfig: Path
+
+    @property
+    def image(self) -> str:
+        """The image of the test game server."""
+        return self.cluster.image
+
+    @property
+    def account(self) -> str:
+        """The account, as ``fleet.manifests`` takes it."""
+        return f"{self.namespace}/{_ACCOUNT}"
+
+    def grant(self, fleet: Fleet) -> None:
+        """Apply what an administrator applies, and return when the rights have come into force."""
+        self.cluster.apply(fleet.manifests(self.account))
+        eventually(lambda: not [f for f in fleet.preflight() if f.what.startswith("no right")])
+
+    def objects(self, api_version: str, plural: str) -> list[Manifest]:
+        """Return the namespace's objects of a kind."""
+        return self.cluster.objects(api_version, plural, self.namespace)
+
+    def delete(self, api_version: str, plural: str, name: str) -> None:
+        """Delete an object behind the fleet's back."""
+        self.cluster.delete(object_path(api_version, plural, self.namespace, name))
+
+
+class TestCluster:
+    """The cluster that tests run on, as its administrator.
+
+    Args:
+        kubeconfig: The administrator's.
+        image: Where the cluster finds a game server that answers every datagram, and every
+            line, with its Pod's name first.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of its name
+
+    def __init__(self, kubeconfig: Path, image: str) -> None:
+        self.kubeconfig = kubeconfig
+        self.image = image
+        self._plurals: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """Give a fresh namespace with an account; both, and its rights, are removed after it."""
+        name = f"podfleet-test-{uuid.uuid4().hex[:8]}"
+        self._run(
+            lambda client: client.create(
+                "/api/v1/namespaces",
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
+            )
+        )
+        try:
+            # Every Pod gets the default account, and is refused until it is there.
+            accounts = object_path("v1", "serviceaccounts", name)
+            eventually(lambda: "default" in map(name_of, self._list(accounts)))
+            account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": _ACCOUNT}}
+            self._run(lambda client: client.create(accounts, account))
+            with tempfile.TemporaryDirectory(prefix="podfleet-") as folder:
+                kubeconfig = Path(folder, "kubeconfig")
+                kubeconfig.touch(mode=0o600)
+                kubeconfig.write_text(self._run(lambda client: self._kubeconfig(client, name)))
+                yield Place(self, name, kubeconfig)
+        finally:
+            self._remove(name)
+
+    def apply(self, manifests: Iterable[Manifest]) -> None:
+        """Make objects as the manifests say, whether they exist or not."""
+        for manifest in manifests:
+            path = self._path_of(manifest)
+            self._run(lambda client, path=path, one=manifest: client.apply(path, one))  # type: ignore[misc]
+
+    def objects(self, api_version: str, plural: str, namespace: str | None) -> list[Manifest]:
+        """Return objects of a kind, of a namespace or without one."""
+        return self._list(object_path(api_version, plural, namespace))
+
+    def delete(self, path: str) -> bool:
+        """Delete an object; ``False`` if there is none."""
+        return self._run(lambda client: client.delete(path, uid=None))
+
+    def _list(self, path: str) -> list[Manifest]:
+        return list(self._run(lambda client: client.get(path))["items"])
+
+    def _remove(self, namespace: str) -> None:
+        for plural in _CLUSTER_WIDE:
+            collection = object_path("rbac.authorization.k8s.io/v1", plural)
+            for item in self._list(collection):
+                if name_of(item).endswith(f"-{namespace}"):
+                    self.delete(f"{collection}/{name_of(item)}")
+        self.delete(object_path("v1", "namespaces", name=namespace))
+
+    async def _kubeconfig(self, client: KubeClient, namespace: str) -> str:
+        account = object_path("v1", "serviceaccounts", namespace, _ACCOUNT)
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = (await client.ask(f"{account}/token", request))["status"]["token"]
+        configuration = (await client.connect()).configuration
+        cluster = {"server": configuration.host}
+        if configuration.ssl_ca_cert:
+            authority = await asyncio.to_thread(Path(configuration.ssl_ca_cert).read_bytes)
+            cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
+        context = {"cluster": "test", "user": _ACCOUNT, "namespace": namespace}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": _ACCOUNT, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": context}],
+        }
+        return json.dumps(config)
+
+    def _path_of(self, manifest: Manifest) -> str:
+        api_version = manifest["apiVersion"]
+        kind = (api_version, manifest["kind"])
+        if kind not in self._plurals:
+            root = "/apis" if "/" in api_version else "/api"
+            served = self._run(lambda client: client.get(f"{root}/{api_version}"))["resources"]
+            for one in served:
+                if "/" not in one["name"]:
+                    self._plurals[api_version, one["kind"]] = (one["name"], one["namespaced"])
+        plural, is_namespaced = self._plurals[kind]
+        namespace = manifest["metadata"].get("namespace", "default") if is_namespaced else None
+        return object_path(api_version, plural, namespace, name_of(manifest))
+
+    def _run(self, work: Callable[[KubeClient], Coroutine[Any, Any, _T]]) -> _T:
+        async def connected() -> _T:
+            client = KubeClient(Cluster(kubeconfig=self.kubeconfig))
+            try:
+                return await work(client)
+            finally:
+                await client.close()
+
+        return portal.run(connected())
+
+
+def eventually(condition: Callable[[], _T], timeout: float = 30.0) -> _T:
+    """Return what the condition gives as soon as that is true.
+
+    Raises:
+        AssertionError: It never was within the timeout, in seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            found = condition()
+        except (NotFound, OSError) as error:
+            found = error  # type: ignore[assignment]
+        else:
+            if found:
+                return found
+        assert time.monotonic() < deadline, f"still {found!r} after {timeout:g} s"
+        time.sleep(0.05)

@@ -1,0 +1,235 @@
+"""A reverse proxy before the real API server, which can be told to fail."""
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from attrs import define, field
+
+__all__ = ["Fault", "FaultyApi"]
+
+_HOP_BY_HOP = {"transfer-encoding", "connection", "content-length", "content-encoding", "host"}
+
+
+@define
+class Fault:
+    """What to do to the next requests that match.
+
+    Args:
+        method: The HTTP method.
+        path: A regular expression that the path with its query must contain.
+        times: To how many requests.
+        status: Answer with this status, without asking the API server; 0 for no answer.
+        lose_reply: Let the API server carry it out, then cut the connection.
+        headers: Headers of the answer.
+    """
+
+    method: str
+    path: str
+    times: int = 1
+    status: int = 0
+    lose_reply: bool = False
+    headers: dict[str, str] = field(factory=dict)
+
+    def takes(self, request: web.Request) -> bool:
+        """Return whether this fault is for the request, and count it."""
+        if self.times < 1 or self.method != request.method:
+            return False
+        if not re.search(self.path, request.path_qs):
+            return False
+        self.times -= 1
+        return True
+
+
+class FaultyApi:
+    """The proxy; it serves plain HTTP on a loopback port, in a thread of its own.
+
+    Args:
+        kubeconfig: Names the API server that it stands before (in JSON, which is YAML).
+        after_write: Called with 1 for the first write that the API server has carried out, 2
+            for the second ...; before its answer is passed on.
+    """
+
+    def __init__(
+        self, kubeconfig: Path, after_write: Callable[[int], None] = lambda _: None
+    ) -> None:
+        config = json.loads(kubeconfig.read_text())
+        self._after_write = after_write
+        self._writes = 0
+        upstream = config["clusters"][0]["cluster"]
+        self._upstream = upstream["server"]
+        data = upstream.get("certificate-authority-data", "")
+        self._trust = ssl.create_default_context(
+            cafile=upstream.get("certificate-authority"),
+            cadata=base64.b64decode(data).decode() or None,
+        )
+        self.seen: list[str] = []
+        """Every request: ``"PATCH /api/v1/..."``."""
+        self.faults: list[Fault] = []
+        self._dark = False
+        self._open: list[web.Request] = []
+        self._watches: list[tuple[web.Request, web.StreamResponse]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def start(self) -> str:
+        """Serve; return the URL."""
+        self._thread.start()
+        return str(self._call(self._start()))
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def fail(self, fault: Fault) -> Fault:
+        """Have the next matching requests fail."""
+        self.faults.append(fault)
+        return fault
+
+    def count(self, words: str) -> int:
+        """Return how many requests contained these words."""
+        return sum(words in request for request in self.seen)
+
+    @property
+    def watching(self) -> bool:
+        """Whether a watch is open, and answered."""
+        return bool(self._watches)
+
+    def cut_watches(self) -> None:
+        """Cut every watch that is open."""
+        self._on_loop(lambda: [self._cut(request) for request, _ in self._watches])
+
+    def inject(self, line: bytes) -> None:
+        """Write a line of our own into every watch that is open."""
+
+        async def write() -> None:
+            for _, response in self._watches:
+                await response.write(line + b"\n")
+
+        self._call(write())
+
+    @contextmanager
+    def blackout(self) -> Iterator[None]:
+        """Cut everything, and answer nobody, for as long as the block lasts."""
+
+        def begin() -> None:
+            self._dark = True
+            for request in self._open:
+                self._cut(request)
+
+        self._on_loop(begin)
+        try:
+            yield
+        finally:
+            self._dark = False
+
+    async def _start(self) -> str:
+        self._session = ClientSession(connector=TCPConnector(ssl=self._trust, limit=0))
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _stop(self) -> None:
+        for request in self._open:
+            self._cut(request)
+        await self._runner.cleanup()
+        await self._session.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for _ in range(10):  # a cut connection is closed in one of the loop's next rounds
+            await asyncio.sleep(0.01)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self._open.append(request)
+        try:
+            return await self._answer(request)
+        finally:
+            self._open = [one for one in self._open if one is not request]
+            self._watches = [one for one in self._watches if one[0] is not request]
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(f"{request.method} {request.path_qs}")
+        if self._dark:
+            self._cut(request)
+            return web.Response()
+        fault = next((fault for fault in self.faults if fault.takes(request)), None)
+        if fault is not None and not fault.lose_reply:
+            if not fault.status:
+                self._cut(request)
+            return web.Response(status=fault.status or 500, headers=fault.headers)
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+        try:
+            async with self._session.request(
+                request.method,
+                self._upstream + request.path_qs,
+                headers=headers,
+                data=await request.read(),
+                timeout=ClientTimeout(total=None),
+            ) as upstream:
+                if fault is not None:
+                    await upstream.read()
+                    self._cut(request)
+                    return web.Response()
+                if request.method != "GET" and upstream.status < 400:
+                    self._writes += 1
+                    self._after_write(self._writes)
+                return await self._copy(request, upstream)
+        except (ClientError, ConnectionError):
+            self._cut(request)
+            return web.Response(status=502)
+
+    async def _copy(self, request: web.Request, upstream: Any) -> web.StreamResponse:
+        headers = {k: v for k, v in upstream.headers.items() if k.lower() not in _HOP_BY_HOP}
+        response = web.StreamResponse(status=upstream.status, headers=headers)
+        await response.prepare(request)
+        if "watch=true" in request.path_qs:
+            self._watches.append((request, response))
+        async for chunk in upstream.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+        return response
+
+    @staticmethod
+    def _cut(request: web.Request) -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    def _on_loop(self, work: Callable[[], object]) -> None:
+        async def run() -> None:
+            work()
+
+        self._call(run())
+
+    @contextmanager
+    def kubeconfig(self, original: Path) -> Iterator[Path]:
+        """Serve, and give a kubeconfig that goes through here, with the credentials of another."""
+        config = json.loads(original.read_text())
+        config["clusters"][0]["cluster"] = {"server": self.start()}
+        through = original.with_name(f"through-proxy-{id(self)}.kubeconfig")
+        through.touch(mode=0o600)
+        through.write_text(json.dumps(config))
+        try:
+            yield through
+        finally:
+            self.stop()
+            through.unlink()
+
+    def _call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
