@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -56,6 +57,7 @@ MODULES = (
     ),
     Module("coredns", {"coredns": "github.com/coredns/coredns"}),
     Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
+    Module("istio", {}),
 )
 
 
@@ -73,6 +75,11 @@ class Programs:
         """kwok's own stage files, by which a fake Pod becomes ready and ends."""
         return self.paths["kwok"].parent / "stages.yaml"
 
+    @property
+    def istio_crds(self) -> Path:
+        """Istio's CustomResourceDefinitions."""
+        return self.paths["istio-crds"]
+
 
 def build() -> Programs:
     """Build what is not in the cache."""
@@ -84,6 +91,8 @@ def build() -> Programs:
         for module in MODULES:
             folder = _built(module)
             paths |= {program: folder / program for program in module.programs}
+            if module.name == "istio":
+                paths["istio-crds"] = folder / "crds.yaml"
     return Programs(paths)
 
 
@@ -108,6 +117,11 @@ def _go_build(module: Module, target: Path) -> None:
         _go(module, "build", *flags, package)
     if module.name == "kwok":
         _write_stages(module, target / "stages.yaml")
+    if module.name == "istio":
+        found = json.loads(_go(module, "mod", "download", "-json", "istio.io/api"))["Dir"]
+        shutil.copy(
+            Path(found, "kubernetes/customresourcedefinitions.gen.yaml"), target / "crds.yaml"
+        )
     if module.name == "images":
         for name in module.programs:
             images.write(target / f"{name}.tar", images.REFERENCES[name], target / name)

@@ -173,6 +173,21 @@ def kwok(cluster: LiveCluster) -> Iterator[None]:
         playing.stop()
 
 
+@pytest.fixture(scope="module")
+def istio_crds(cluster: LiveCluster) -> Iterator[None]:
+    """Have the API server serve Istio's own CustomResourceDefinitions."""
+    if cluster.ours is None:
+        _cannot("the tests install Istio's definitions on their own cluster only")
+    assert cluster.ours is not None
+    crds = str(cluster.ours.programs.istio_crds)
+    cluster.kubectl("apply", "--server-side", "-f", crds)
+    try:
+        cluster.kubectl("wait", "--for=condition=Established", "-f", crds, "--timeout=60s")
+        yield
+    finally:
+        cluster.kubectl("delete", "-f", crds, "--timeout=60s")
+
+
 @pytest.fixture
 def namespace(cluster: LiveCluster, _namespaces: list[str]) -> Iterator[str]:
     """Give a fresh namespace; it is removed after the test."""

@@ -1,11 +1,29 @@
 """The conformance suite on every strategy of ours."""
 
+import zlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pytest
 from attrs import evolve
 
-from podfleet import Endpoint, HeadlessDNS, HostPort, NodePortPerPod, PortPool
-from podfleet.testing import StrategyConformance
+from podfleet import (
+    ByHeader,
+    ByHost,
+    ByPath,
+    ByPort,
+    Endpoint,
+    HeadlessDNS,
+    HostPort,
+    IstioRoute,
+    NodePortPerPod,
+    Port,
+    PortPool,
+)
+from podfleet.testing import StrategyConformance, TestCluster
 from tests.live.arena import ANY_NODE
 from tests.live.naming import resolve
+from tests.live.routes import follow
 
 SERVERS = 30
 
@@ -38,3 +56,49 @@ class TestHeadlessDNS(StrategyConformance):
         address = resolve(endpoint.host)
         assert address == endpoint.address
         return super().dial(evolve(endpoint, host=address), transport)
+
+
+@pytest.mark.usefixtures("istio_crds")
+class _Routed(StrategyConformance):
+    """Dials where the routes lead; through a real gateway: ``--istiod``."""
+
+    ports: ClassVar[Sequence[Port]] = (Port("game", 7777, "TCP"),)
+
+    @pytest.fixture(autouse=True)
+    def _reads_routes(self, podfleet_cluster: TestCluster) -> None:
+        self.cluster = podfleet_cluster
+
+    def dial(self, endpoint: Endpoint, transport: str) -> str:
+        return super().dial(follow(self.cluster, endpoint), transport)
+
+
+class TestIstioRouteByHost(_Routed):
+    servers = SERVERS
+    strategy = IstioRoute(ByHost("play.example.com"))
+
+
+class TestIstioRouteBySni(_Routed):
+    def strategy_in(self, namespace: str) -> IstioRoute:
+        """Sessions may have one name in two namespaces: each has a domain of its own."""
+        return IstioRoute(
+            ByHost(f"{namespace}.play.example.com", tls="passthrough"), carries="session"
+        )
+
+
+class TestIstioRouteByPath(_Routed):
+    def strategy_in(self, namespace: str) -> IstioRoute:
+        return IstioRoute(ByPath(prefix=f"/{namespace}"), address="10.99.0.1", carries="session")
+
+
+class TestIstioRouteByHeader(_Routed):
+    strategy = IstioRoute(ByHeader("play.example.com"))
+
+
+class TestIstioRouteByPort(_Routed):
+    servers = SERVERS
+    ports = (Port("game", 7777, "TCP"), Port("admin", 7778, "TCP"))
+
+    def strategy_in(self, namespace: str) -> IstioRoute:
+        """Namespaces that share a gateway have pools of their own."""
+        first = 20000 + 100 * (zlib.crc32(namespace.encode()) % 100)
+        return IstioRoute(ByPort(PortPool(first, first + 99)), address="10.99.0.1")

@@ -3,15 +3,22 @@
 from podfleet.exposure.address import NodeAddress
 from podfleet.exposure.headless import HeadlessDNS
 from podfleet.exposure.hostport import HostPort
+from podfleet.exposure.istio import IstioRoute
 from podfleet.exposure.nodeport import NodePortPerPod
+from podfleet.exposure.routes import ByHeader, ByHost, ByPath, ByPort
 from podfleet.exposure.services import own_service
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 
 __all__ = [
+    "ByHeader",
+    "ByHost",
+    "ByPath",
+    "ByPort",
     "ClusterView",
     "ExposureStrategy",
     "HeadlessDNS",
     "HostPort",
+    "IstioRoute",
     "NodeAddress",
     "NodePortPerPod",
     "Resource",

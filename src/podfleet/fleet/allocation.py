@@ -96,7 +96,7 @@ class Allocation:
             claimed = await self._core.claim(pod, self._claim)
             if claimed is not None:
                 if is_ready(claimed):
-                    return claimed, endpoints
+                    return claimed, await self._exposed_by_claim(pod, claimed) or endpoints
                 await self._clean_up()  # it fell ill between the last event and the claim
             self._forget()
         raise Contended(
@@ -128,6 +128,19 @@ class Allocation:
             for host in {endpoint.host for endpoint in endpoints}:
                 await until_resolved(host, self._left())
         return endpoints
+
+    async def _exposed_by_claim(
+        self, pod: Manifest, claimed: Manifest
+    ) -> tuple[Endpoint, ...] | None:
+        """Return the endpoints that the claim itself brought: those of the session's route.
+
+        Die before they are there, and asking for the session again makes them.
+        """
+        wanted = self._core.spec.exposure.server_objects
+        template = self._core.spec.template
+        if wanted(claimed, template) == wanted(pod, template):
+            return None
+        return await self._core.exposer.until_exposed(claimed)
 
     async def _start(self) -> Manifest:
         """Create a server and return it once it is ready, on numbers that nobody refused."""

@@ -118,10 +118,12 @@ class Exposer:
     async def _objects_of(self, pod: Manifest, *, fresh: bool) -> tuple[Manifest, ...]:
         """Return the server's own objects; none unless all are there, and are its own."""
         known = self._objects.get(uid_of(pod))
-        if known is not None and not fresh:
+        resources = self._strategy.server_objects(pod, self._spec.template)
+        # A claim may make an object wanted that was not before: the route of its session.
+        if known is not None and len(known) == len(resources) and not fresh:
             return known
         found = []
-        for resource in self._strategy.server_objects(pod, self._spec.template):
+        for resource in resources:
             try:
                 shown = await self._client.get(self._path(resource, one=True))
             except NotFound:
@@ -146,8 +148,10 @@ class Exposer:
                 found = await self._existing(resource)
                 if found is not None and _is_owned(found, pod):
                     return found
-                # A Pod that comes back under its name: the former one's object is on its way out.
-                if found is not None and (not _owner_uid(found) or time.monotonic() > deadline):
+                if self._strategy.refused(error):
+                    raise
+                # The object of a Pod that is ending goes when that is gone.
+                if found is not None and (_owner_uid(found) is None or time.monotonic() > deadline):
                     raise AlreadyExists(
                         f"{manifest['kind']} {self._namespace}/{name_of(manifest)} exists, and "
                         f"is not Pod {name_of(pod)}'s: remove it, or rename the fleet",
