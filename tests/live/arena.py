@@ -60,7 +60,10 @@ def make(
         "cluster": Cluster(kubeconfig=backend.kubeconfig),
         **changes,
     }
-    fleet = face("arena", **settings)
+    grant = settings.pop("grant", True)
+    fleet = face(settings.pop("name", "arena"), **settings)
+    if not grant:
+        return fleet
     roles = fleet.manifests(backend.account)
     for role in roles:
         if role["kind"].startswith("ClusterRole"):  # found by this label afterwards

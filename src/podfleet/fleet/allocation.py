@@ -278,7 +278,9 @@ class Allocation:
             where = f"{where}: {self._core.namespace}/{name_of(pod)}"
         if self._server is None and self._none_free is not None:
             return self._no_port(f"{where}: {said}", str(self._none_free))
-        if self._refused is not None and (pod is None or not pod["spec"].get("nodeName")):
+        if isinstance(self._refused, ApiError) or (
+            self._refused is not None and (pod is None or not pod["spec"].get("nodeName"))
+        ):
             return self._refusal(f"{where}: {said}", self._refused)
         if diagnosis is not None and diagnosis.reason == "Unschedulable":
             return Exhausted(f"{where}: {said}: {diagnosis}", diagnosis=diagnosis)

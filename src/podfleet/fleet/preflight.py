@@ -1,12 +1,14 @@
 """What would keep a fleet from working, found before its first server. Writes nothing.
 
 What the cluster would say is asked of the cluster: the rights by SelfSubjectAccessReview, and
-the Pod and its objects by creates with ``dryRun=All``, which pass every admission check.
+the Pod and its objects by creates with ``dryRun=All``, which pass every admission check; and the
+range of NodePorts by a create that must be refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from podfleet.errors import (
     ApiError,
     ConfigurationError,
     Forbidden,
+    Invalid,
     NotFound,
     PodfleetError,
     QuotaExceeded,
@@ -34,6 +37,7 @@ __all__ = ["preflight"]
 
 _APPLY = "apply what fleet.manifests() returns"
 _DRY = {"dryRun": "All", "fieldValidation": "Strict"}
+_NEVER = 1  # as a nodePort
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -118,11 +122,36 @@ class _Checks:
                 wanted = namespaced(resource, self._namespace)
                 try:
                     await self._client.ask(_path(resource, wanted), wanted, _DRY)
+                    await self._try_node_ports(resource, wanted)
                 except ApiError as error:
                     if isinstance(error, NotFound | Forbidden) or self._strategy.refused(error):
                         continue  # told among the APIs and the rights; or only taken just now
                     found.append(_failure(wanted["kind"], self._strategy.failure(error)))
         return found
+
+    async def _try_node_ports(self, resource: Resource, wanted: Manifest) -> None:
+        """Have the API server say whether NodePorts are in its range.
+
+        No API tells the range, and a dry run does not look at it. So this asks for a Service that
+        cannot be had: it wants one number more, which is outside of any range in use.
+
+        Raises:
+            Invalid: A number of ``wanted`` is outside of the range.
+        """
+        ports = wanted["spec"].get("ports", []) if wanted["kind"] == "Service" else []
+        if not any("nodePort" in port for port in ports):
+            return
+        number = next(n for n in range(65535, 0, -1) if n not in {p["port"] for p in ports})
+        impossible = {"name": "never", "port": number, "protocol": "TCP", "nodePort": _NEVER}
+        body = {**wanted, "spec": {**wanted["spec"], "ports": [*ports, impossible]}}
+        # Should it be made all the same, it belongs to a Pod that does not exist: it is collected.
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": "never", "uid": str(uuid.uuid4())}
+        body["metadata"] = {**wanted["metadata"], "ownerReferences": [owner]}
+        try:
+            await self._client.ask(_path(resource, wanted), body)
+        except Invalid as error:
+            if f"Invalid value: {_NEVER}:" not in str(error):
+                raise
 
     async def nodes(self) -> list[Finding]:
         """Look for nodes on which a server could not be reached."""

@@ -6,6 +6,7 @@
 //
 //	PORT            echoes on UDP and TCP (7777)
 //	EXTRA_PORTS     more of them: "7778,7779"
+//	TLS_PORT        the TCP echo inside TLS, with a certificate of its own
 //	HTTP_PORT       HTTP and WebSocket (8080): /, /healthz, /ws
 //	READY_AFTER     seconds until /healthz answers 200 (0)
 //	NEVER_READY     /healthz never answers 200
@@ -17,8 +18,14 @@ package main
 
 import (
 	"bufio"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -41,6 +48,9 @@ func main() {
 	for _, port := range append([]string{env("PORT", "7777")}, extraPorts()...) {
 		go must(echoUDP(name, port))
 		go must(echoTCP(name, port))
+	}
+	if port := os.Getenv("TLS_PORT"); port != "" {
+		go must(echoTLS(name, port))
 	}
 	go must(serveHTTP(name, started))
 	log.Printf("%s: ready for players on %s", name, env("PORT", "7777"))
@@ -91,6 +101,29 @@ func echoUDP(name, port string) func() error {
 func echoTCP(name, port string) func() error {
 	listener, err := net.Listen("tcp", ":"+port)
 	check(err)
+	return echo(name, listener)
+}
+
+func echoTLS(name, port string) func() error {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	check(err)
+	now := time.Now()
+	certificate := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.Add(24 * time.Hour),
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, certificate, certificate, public, private)
+	check(err)
+	own := tls.Certificate{Certificate: [][]byte{signed}, PrivateKey: private}
+	config := &tls.Config{Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS12}
+	listener, err := tls.Listen("tcp", ":"+port, config)
+	check(err)
+	return echo(name, listener)
+}
+
+func echo(name string, listener net.Listener) func() error {
 	return func() error {
 		for {
 			conn, err := listener.Accept()
