@@ -54,6 +54,7 @@ from podfleet.model import (
     Verdict,
 )
 from podfleet.model.rules import Rule
+from podfleet.model.workload import StatefulSet
 from podfleet.ports import PortPool
 from podfleet.sync import Fleet, FleetServer, wait_gone, wait_reachable, wait_ready
 from podfleet.waiters import async_wait_gone, async_wait_reachable, async_wait_ready
@@ -105,6 +106,7 @@ __all__ = [
     "ServerError",
     "ServerFailed",
     "ServerState",
+    "StatefulSet",
     "Throttled",
     "TransportError",
     "Unauthorized",

@@ -11,17 +11,29 @@ from podfleet.model import Manifest
 from podfleet.model.names import check_dns_label
 from podfleet.model.rules import Rule
 
-__all__ = ["FLEET_RULES", "administration", "namespaced", "reading_rules"]
+__all__ = ["administration", "fleet_rules", "namespaced", "reading_rules"]
 
-FLEET_RULES = (
-    Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete")),
-    # For the diagnosis of a server that failed; without them it is shorter.
-    Rule("", ("pods/log",), ("get",)),
-    Rule("", ("events",), ("list",)),
-)
-"""What every fleet needs in its namespace, whatever its strategy."""
 
 _API = "rbac.authorization.k8s.io"
+
+
+def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
+    """Return what a fleet needs in its namespace, whatever its strategy.
+
+    Args:
+        stateful_set: The StatefulSet whose Pods its servers are; ``None`` if it makes them.
+    """
+    # For the diagnosis of a server that failed; without them it is shorter.
+    diagnosis = (Rule("", ("pods/log",), ("get",)), Rule("", ("events",), ("list",)))
+    if stateful_set is None:
+        pods = Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete"))
+        return (pods, *diagnosis)
+    return (
+        Rule("", ("pods",), ("get", "list", "watch", "patch", "delete")),
+        Rule("apps", ("statefulsets",), ("create",)),
+        Rule("apps", ("statefulsets",), ("get", "patch"), names=(stateful_set,)),
+        *diagnosis,
+    )
 
 
 def reading_rules(resources: Iterable[Resource]) -> tuple[Rule, ...]:

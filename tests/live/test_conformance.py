@@ -19,6 +19,7 @@ from podfleet import (
     NodePortPerPod,
     Port,
     PortPool,
+    StatefulSet,
 )
 from podfleet.testing import StrategyConformance, TestCluster
 from tests.live.arena import ANY_NODE
@@ -56,6 +57,15 @@ class TestHeadlessDNS(StrategyConformance):
         address = resolve(endpoint.host)
         assert address == endpoint.address
         return super().dial(evolve(endpoint, host=address), transport)
+
+
+class TestHeadlessDNSOverAStatefulSet(TestHeadlessDNS):
+    workload = StatefulSet(replicas=2)
+
+
+class TestNodePortPerPodOverAStatefulSet(StrategyConformance):
+    workload = StatefulSet()
+    strategy = NodePortPerPod(address=ANY_NODE)
 
 
 @pytest.mark.usefixtures("istio_crds")

@@ -110,9 +110,9 @@ class HeadlessDNS(ExposureStrategy):
         self, pod: dict[str, Any], template: GameServerTemplate, numbers: tuple[int, ...]
     ) -> None:
         """Give the Pod its stable name; a StatefulSet's Pods get theirs from the StatefulSet."""
+        pod["spec"]["subdomain"] = self.service or pod["metadata"]["labels"][names.FLEET]
         if pod["metadata"].get("name"):
             pod["spec"]["hostname"] = name_of(pod)
-            pod["spec"]["subdomain"] = self.service or pod["metadata"]["labels"][names.FLEET]
 
     def endpoints(
         self, pod: Manifest, template: GameServerTemplate, view: ClusterView

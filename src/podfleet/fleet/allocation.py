@@ -8,6 +8,8 @@ an allocated Pod with its session, which ``find`` returns.
 from __future__ import annotations
 
 import asyncio
+import random
+from itertools import count
 
 from podfleet.errors import (
     AllocationError,
@@ -20,7 +22,7 @@ from podfleet.errors import (
     RangeFull,
     WaitTimeout,
 )
-from podfleet.fleet.claim import Claim
+from podfleet.fleet.claim import Claim, is_claimable
 from podfleet.fleet.core import Core
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Diagnosis, Endpoint, Manifest
@@ -33,6 +35,7 @@ from podfleet.waiters.watching import explain, until_ready
 __all__ = ["Allocation"]
 
 _CLAIM_TRIES = 5
+_LOST_PAUSE = 0.1  # seconds at most, so that those who lost do not all try at once again
 _PORT_TRIES = 10
 _REFUSED_PAUSE = 1.0  # seconds until numbers that others have are asked for again
 _CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion
@@ -87,8 +90,9 @@ class Allocation:
             raise await self._timed_out() from None
 
     async def _claim_one(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
-        for _ in range(_CLAIM_TRIES):
-            pod = self._adopt() or await self._start()
+        # Of a StatefulSet's servers the lowest is everybody's first choice: until time is up.
+        for _ in count() if self._core.replicas is not None else range(_CLAIM_TRIES):
+            pod = await self._obtain()
             endpoints = await self._exposed(pod)
             if endpoints is None:
                 continue
@@ -99,10 +103,19 @@ class Allocation:
                     return claimed, await self._exposed_by_claim(pod, claimed) or endpoints
                 await self._clean_up()  # it fell ill between the last event and the claim
             self._forget()
+            await asyncio.sleep(random.uniform(0, _LOST_PAUSE))
         raise Contended(
             f"fleet {self._core.spec.name}: {_CLAIM_TRIES} servers in turn were claimed by other "
             "callers first: try again"
         )
+
+    async def _obtain(self) -> Manifest:
+        """Return a ready server to claim."""
+        if self._core.replicas is None:
+            return self._adopt() or await self._start()
+        pod = await self._core.replicas.obtain(self._core.wanted)
+        self._want(name_of(pod), ())
+        return pod
 
     def _adopt(self) -> Manifest | None:
         """Return a ready server whose starter is no more."""
@@ -274,6 +287,12 @@ class Allocation:
         where = f"fleet {self._core.spec.name}"
         said = f"no server within {self._timeout:.3g} s"
         pod, diagnosis = await self._last_look()
+        replicas = self._core.replicas
+        if replicas is not None and self._server is None and replicas.at_limit and pod is None:
+            return Exhausted(
+                f"{where}: {said}: all {len(replicas.pods)} servers are in use, and the "
+                "StatefulSet is at its limit: release servers, or raise StatefulSet.limit"
+            )
         if pod is not None:
             where = f"{where}: {self._core.namespace}/{name_of(pod)}"
         if self._server is None and self._none_free is not None:
@@ -290,6 +309,9 @@ class Allocation:
 
     async def _last_look(self) -> tuple[Manifest | None, Diagnosis | None]:
         pod = self._core.store.get(self._server) if self._server else None
+        if self._core.replicas is not None and self._server is None:
+            free = [one for one in self._core.replicas.pods.values() if is_claimable(one)]
+            pod = free[0] if free else None
         try:
             async with asyncio.timeout(_LAST_LOOK):
                 pod = (await self._core.read(self._server) if self._server else None) or pod

@@ -17,6 +17,13 @@ from podfleet.model.server import ClaimState, claim_state
 __all__ = ["Claim", "is_claimable"]
 
 
+# A StatefulSet's Pod may have none, and "add" needs a place; "test" against losing one.
+_FIRST_ANNOTATION = (
+    {"op": "test", "path": "/metadata/annotations", "value": None},
+    {"op": "add", "path": "/metadata/annotations", "value": {}},
+)
+
+
 @frozen(kw_only=True)
 class Claim:
     """What a claim writes on a Pod.
@@ -57,6 +64,7 @@ class Claim:
                 "value": ClaimState.UNCLAIMED.value,
             },
             *_adds("labels", labels),
+            *(_FIRST_ANNOTATION if "annotations" not in pod["metadata"] else ()),
             *_adds("annotations", notes),
         ]
 

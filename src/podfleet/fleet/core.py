@@ -15,6 +15,7 @@ from podfleet.fleet.claim import Claim, is_claimable
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.ledger import PortLedger
 from podfleet.fleet.orphans import Orphans
+from podfleet.fleet.replicas import Replicas
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
@@ -49,6 +50,9 @@ class Core:
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
         self.orphans = Orphans(spec.revision)
+        self.replicas = (
+            Replicas(spec, spec.workload, client, self.store, namespace) if spec.workload else None
+        )
         self.wanted: set[str] = set()
         """Servers that an allocation of this process waits for."""
         self.abandoned: OrderedDict[str, None] = OrderedDict()
@@ -71,10 +75,14 @@ class Core:
         self.store.listen(self.exposer.forget)
         self.store.listen(self.orphans.follow)
         self.store.listen(self._clean_up_abandoned)
+        if self.replicas is not None:
+            self.store.listen(self.replicas.follow)
         self._reflector.start()
         await self._reflector.wait_synced(timeout)
         self.ports.reconcile(self.store)
         await self.exposer.prepare()
+        if self.replicas is not None:
+            await self.replicas.prepare()
 
     async def stop(self) -> None:
         """Finish what is being cleaned up, then end the watch and the connections."""
@@ -135,6 +143,9 @@ class Core:
         Args:
             timeout: Seconds to wait for servers of which it is not known yet.
         """
+        if self.replicas is not None:  # an unclaimed server is as it should be
+            await self.replicas.release_marks()
+            return ()
         deadline = time.monotonic() + timeout
         undecided = self.orphans.unclaimed(self.wanted)
         deleted = []
@@ -206,7 +217,7 @@ class Core:
         path = pods(self.namespace, pod_name)
         if claim.holds(pod):
             await self.client.delete(path, uid=uid_of(pod))
-        elif is_claimable(pod):
+        elif is_claimable(pod) and self.replicas is None:
             version = pod["metadata"]["resourceVersion"]
             await self.client.delete(path, uid=uid_of(pod), version=version)
         else:

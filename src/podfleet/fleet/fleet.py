@@ -36,6 +36,7 @@ from podfleet.model.names import (
     session_label,
 )
 from podfleet.model.server import server_from_pod
+from podfleet.model.workload import StatefulSet, check_replicas
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["AsyncFleet", "check_allocate"]
@@ -55,6 +56,8 @@ class AsyncFleet:
         name: The fleet's name: a DNS label of up to 52 characters. Servers are named after it.
         template: What every server is made of.
         exposure: How clients reach a server.
+        workload: A `StatefulSet`, if the servers are to be its Pods; by default each is a Pod
+            made when it is asked for.
         namespace: Where the Pods live; by default the connection's namespace.
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server from here before handing it out: ``True`` connects to its TCP
@@ -85,6 +88,7 @@ class AsyncFleet:
         *,
         template: GameServerTemplate,
         exposure: ExposureStrategy,
+        workload: StatefulSet | None = None,
         namespace: str | None = None,
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
@@ -93,6 +97,7 @@ class AsyncFleet:
             name=name,
             template=template,
             exposure=exposure,
+            workload=workload,
             namespace=namespace,
             cluster=cluster or Cluster(),
             probe=probe,
@@ -293,6 +298,34 @@ class AsyncFleet:
         """
         core = await self._running()
         return await core.reconcile(timeout)
+
+    async def scale(self, replicas: int, *, timeout: float = 30.0) -> int:
+        """Bring a fleet over a `StatefulSet` to so many servers.
+
+        Servers that are allocated are never taken, and Kubernetes takes Pods by the highest
+        number only: the set gets no smaller than the highest allocated number needs. Free
+        servers above it go; the rest go at a later call, when that match is over.
+
+        Args:
+            replicas: How many there are to be, free and allocated.
+            timeout: Seconds for trying again while others change the set.
+
+        Returns:
+            How many there are to be now: more than asked for, if an allocated one is in the way.
+
+        Raises:
+            ConfigurationError: The fleet has no StatefulSet, or ``replicas`` is no number of
+                servers.
+            Contended: Other backends changed the set each time.
+        """
+        check_replicas("replicas", replicas)
+        if self._spec.workload is None:
+            raise ConfigurationError(
+                "Fleet.workload", None, "only a fleet over a StatefulSet has a number of servers"
+            )
+        core = await self._running()
+        assert core.replicas is not None
+        return await core.replicas.scale(replicas, timeout)
 
     async def release(self, server: GameServer | str) -> None:
         """End a match: delete its Pod. Released twice is released once.

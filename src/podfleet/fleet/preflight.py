@@ -111,6 +111,8 @@ class _Checks:
 
     async def server(self) -> list[Finding]:
         """Try a server, at both ends of the pool, without making it."""
+        if self._spec.workload is not None:
+            return await self._stateful_set()
         found: list[Finding] = []
         for numbers in self._samples():
             body = self._spec.pod(self._namespace, new_server_name(self._spec.name), numbers)
@@ -128,6 +130,19 @@ class _Checks:
                         continue  # told among the APIs and the rights; or only taken just now
                     found.append(_failure(wanted["kind"], self._strategy.failure(error)))
         return found
+
+    async def _stateful_set(self) -> list[Finding]:
+        """Try the StatefulSet under another name: the fleet's own may exist."""
+        body = self._spec.stateful_set(self._namespace)
+        body["metadata"]["name"] = new_server_name(self._spec.name)
+        path = object_path("apps/v1", "statefulsets", self._namespace)
+        try:
+            await self._client.ask(path, body, _DRY)
+        except Forbidden:
+            return []  # told among the rights
+        except ApiError as error:
+            return [_failure("StatefulSet", error)]
+        return []
 
     async def _try_node_ports(self, resource: Resource, wanted: Manifest) -> None:
         """Have the API server say whether NodePorts are in its range.

@@ -11,11 +11,12 @@ from attrs import Attribute, field, frozen
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
 from podfleet.kube import Cluster
-from podfleet.manifests import FLEET_RULES, reading_rules
+from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
 from podfleet.model.names import check_dns_label, check_fleet_name
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
+from podfleet.model.workload import StatefulSet
 
 __all__ = ["FleetSpec"]
 
@@ -28,6 +29,7 @@ class FleetSpec:
         name: The fleet's name.
         template: What its servers are made of.
         exposure: How clients reach them.
+        workload: The StatefulSet whose Pods they are; by default Pods made one by one.
         namespace: Where they live; by default the connection's namespace.
         cluster: Which cluster.
         probe: Dial a server before handing it out; see `AsyncFleet`.
@@ -36,6 +38,7 @@ class FleetSpec:
     name: str = field()
     template: GameServerTemplate = field()
     exposure: ExposureStrategy = field()
+    workload: StatefulSet | None = field(default=None)
     namespace: str | None = field(default=None)
     cluster: Cluster = field(factory=Cluster)
     probe: bool | bytes = field(default=False)
@@ -55,6 +58,20 @@ class FleetSpec:
             raise ConfigurationError("Fleet.exposure", value, "must be an ExposureStrategy")
         value.check(self.template)
 
+    @workload.validator
+    def _check_workload(self, _: Attribute[Any], value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, StatefulSet):
+            raise ConfigurationError("Fleet.workload", value, "must be a StatefulSet or None")
+        if self.exposure.ports_needed(self.template):
+            raise ConfigurationError(
+                "Fleet.exposure",
+                self.exposure,
+                "the Pods of a StatefulSet are made alike, and cannot each be given ports of a "
+                "pool: use NodePortPerPod without a pool, HeadlessDNS or IstioRoute by host",
+            )
+
     @namespace.validator
     def _check_namespace(self, _: Attribute[Any], value: str | None) -> None:
         if value is not None:
@@ -73,7 +90,8 @@ class FleetSpec:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rights that it needs, and no more."""
-        return (*FLEET_RULES, *self.exposure.rules(), *reading_rules(self.shared))
+        name = None if self.workload is None else self.workload.name or self.name
+        return (*fleet_rules(name), *self.exposure.rules(), *reading_rules(self.shared))
 
     @property
     def selector(self) -> str:
@@ -97,21 +115,55 @@ class FleetSpec:
             numbers: Of the pool.
             patience: Seconds that its starter is going to wait for it.
         """
-        pod = self.template.to_pod()
+        pod = self._unclaimed()
         metadata = pod["metadata"]
-        for unwanted in ("generateName", "resourceVersion", "uid"):
-            metadata.pop(unwanted, None)
         metadata |= {"name": name, "namespace": namespace}
-        metadata["labels"] = {
-            **(metadata.get("labels") or {}),
-            names.FLEET: self.name,
-            names.STATE: ClaimState.UNCLAIMED.value,
-            names.REVISION: self.revision,
-            names.SERVER: name,
-        }
+        metadata["labels"][names.SERVER] = name
         metadata["annotations"] = {
             **(metadata.get("annotations") or {}),
             names.PATIENCE: f"{patience:.0f}",
         }
         self.exposure.shape(pod, self.template, numbers)
+        return pod
+
+    def stateful_set(self, namespace: str) -> dict[str, Any]:
+        """Return the StatefulSet of the fleet, if its servers are the Pods of one."""
+        assert self.workload is not None
+        pod = self._unclaimed()
+        self.exposure.shape(pod, self.template, ())
+        spec = pod["spec"]
+        # A StatefulSet's Pods are started again, and named by their StatefulSet.
+        spec["restartPolicy"] = "Always"
+        governing = spec.pop("subdomain", self.name)
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {
+                "name": self.workload.name or self.name,
+                "namespace": namespace,
+                "labels": {names.FLEET: self.name},
+            },
+            "spec": {
+                "serviceName": governing,
+                "replicas": self.workload.replicas,
+                "podManagementPolicy": "Parallel",
+                # A new template must not end the matches that run.
+                "updateStrategy": {"type": "OnDelete"},
+                "selector": {"matchLabels": {names.FLEET: self.name}},
+                "template": {"metadata": pod["metadata"], "spec": spec},
+            },
+        }
+
+    def _unclaimed(self) -> dict[str, Any]:
+        """Return a Pod of the template with the fleet's labels, without a name."""
+        pod = self.template.to_pod()
+        metadata = pod["metadata"]
+        for unwanted in ("name", "namespace", "generateName", "resourceVersion", "uid"):
+            metadata.pop(unwanted, None)
+        metadata["labels"] = {
+            **(metadata.get("labels") or {}),
+            names.FLEET: self.name,
+            names.STATE: ClaimState.UNCLAIMED.value,
+            names.REVISION: self.revision,
+        }
         return pod

@@ -22,6 +22,8 @@ class ClaimState(Enum):
 
     UNCLAIMED = "unclaimed"
     ALLOCATED = "allocated"
+    RETIRING = "retiring"
+    """About to go with the scaling down of a StatefulSet: not to be claimed."""
 
 
 class ServerState(Enum):
@@ -40,7 +42,7 @@ class ServerState(Enum):
     """Its process ended, well or not; the Pod is still there."""
 
     STOPPING = "stopping"
-    """Being deleted."""
+    """Being deleted, or about to be."""
 
 
 def _frozen_mapping(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -149,4 +151,6 @@ def _state(pod: Manifest, *, ready: bool) -> ServerState:
         return ServerState.ENDED
     if claim_state(pod) is ClaimState.ALLOCATED:
         return ServerState.ALLOCATED
+    if claim_state(pod) is ClaimState.RETIRING:
+        return ServerState.STOPPING
     return ServerState.READY if ready else ServerState.STARTING

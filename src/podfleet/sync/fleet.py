@@ -14,6 +14,7 @@ from podfleet.fleet import AsyncFleet
 from podfleet.fleet.handle import values_of
 from podfleet.kube import Cluster
 from podfleet.model import Finding, GameServer, GameServerTemplate, Manifest, ServerState
+from podfleet.model.workload import StatefulSet
 from podfleet.sync.portal import portal
 
 __all__ = ["Fleet", "FleetServer"]
@@ -40,6 +41,7 @@ class Fleet:
         name: The fleet's name: a DNS label of up to 52 characters. Servers are named after it.
         template: What every server is made of.
         exposure: How clients reach a server.
+        workload: A `StatefulSet`, if the servers are to be its Pods: see `AsyncFleet`.
         namespace: Where the Pods live; by default the connection's namespace.
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server before handing it out: see `AsyncFleet`.
@@ -69,6 +71,7 @@ class Fleet:
         *,
         template: GameServerTemplate,
         exposure: ExposureStrategy,
+        workload: StatefulSet | None = None,
         namespace: str | None = None,
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
@@ -77,6 +80,7 @@ class Fleet:
             "name": name,
             "template": template,
             "exposure": exposure,
+            "workload": workload,
             "namespace": namespace,
             "cluster": cluster,
             "probe": probe,
@@ -158,6 +162,10 @@ class Fleet:
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""
         return portal.run(self._own().reconcile(timeout))
+
+    def scale(self, replicas: int, *, timeout: float = 30.0) -> int:
+        """Bring a fleet over a `StatefulSet` to so many servers: see `AsyncFleet.scale`."""
+        return portal.run(self._own().scale(replicas, timeout=timeout))
 
     def release(self, server: GameServer | str) -> None:
         """End a match: see `AsyncFleet.release`."""

@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +18,10 @@ from podfleet.exposure import ExposureStrategy
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Cluster
 from podfleet.model import Endpoint, GameServer, GameServerTemplate, Manifest, Port
-from podfleet.model.manifest import name_of
-from podfleet.model.names import MAX_FLEET_NAME
+from podfleet.model.manifest import labels_of, name_of
+from podfleet.model.names import FLEET, MAX_FLEET_NAME
+from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.workload import StatefulSet
 from podfleet.sync import Fleet
 from podfleet.testing.backend import Order, describe, start
 from podfleet.testing.cluster import Place, TestCluster, eventually
@@ -42,6 +45,7 @@ class StrategyConformance:
             or restarted run in processes of their own, which import the test class's file.
         ports: What the servers listen on: the first number is the main one.
         servers: How many servers are asked for at once.
+        workload: A `StatefulSet`, to test the strategy over its Pods.
 
     Example:
         >>> from podfleet import NodeAddress, NodePortPerPod
@@ -52,6 +56,7 @@ class StrategyConformance:
     strategy: Any
     ports: ClassVar[Sequence[Port]] = (Port("game", 7777, "TCPUDP"), Port("admin", 7778, "TCP"))
     servers: ClassVar[int] = 5
+    workload: ClassVar[StatefulSet | None] = None
 
     def strategy_in(self, namespace: str) -> ExposureStrategy:
         """Return the strategy of a fleet in a namespace.
@@ -87,6 +92,7 @@ class StrategyConformance:
             name,
             template=self.template(image),
             exposure=self.strategy_in(namespace),
+            workload=self.workload,
             namespace=namespace,
             cluster=Cluster(kubeconfig=kubeconfig),
         )
@@ -202,22 +208,25 @@ class StrategyConformance:
     def test_killed_after_any_of_its_writes(self, place: Place) -> None:
         """After a restart and one reconcile nothing is left, and every port is free again."""
         place.grant(self._fleet(place))
-        writes = 0
-        while self._killed_after(writes + 1, place, f"match-{writes}"):
-            writes += 1
-        assert writes >= 2, "a server takes two writes at least: its Pod and its claim"
+        # The first to come to a StatefulSet writes other things than those after it.
+        times = 1 if self.workload is None else 3
+        for number in count():
+            fatal = 1 + number // times
+            if not self._killed_after(fatal, place, f"match-{number}"):
+                break
+        assert fatal > 1, "nothing was written"
         with self._fleet(place) as fleet:
             fleet.reconcile()
-            found = [fleet.find(f"match-{number}") for number in range(writes + 1)]
+            found = [fleet.find(f"match-{one}") for one in range(number + 1)]
             assert found[-1] is not None, "nobody killed the last one"
-            for number, claimed in enumerate(found):
-                if claimed is not None:  # killed after the claim: a match's, and repaired
-                    self._assert_answered(fleet.allocate(f"match-{number}", timeout=_TIMEOUT))
+            for one, claimed in enumerate(found):
+                if claimed is not None:  # killed after the claim: a match's, and mended
+                    self._assert_answered(fleet.allocate(f"match-{one}", timeout=_TIMEOUT))
                     claimed.release()
             self._assert_nothing_left(place, fleet)
 
     def test_a_refusal_is_told_and_leaves_nothing(self, place: Place) -> None:
-        """Whatever the API server refuses: the Pod, or an object of its own."""
+        """Whatever the API server refuses: the Pod, an object of its own, or the claim."""
         proxy = FaultyApi(place.kubeconfig)
         place.grant(self._fleet(place))
         with (
@@ -228,8 +237,11 @@ class StrategyConformance:
             pod = self._pod_of(place, server)
             server.release()
             own = fleet.exposure.server_objects(pod, self._template(place))
-            for plural in ("pods", *(resource.plural for resource in own)):
-                proxy.fail(Fault("POST", rf"/{plural}$", status=403))
+            made = [f"/{one.plural}$" for one in own]
+            if self.workload is None:
+                made.insert(0, "/pods$")
+            for method, path in (*(("POST", path) for path in made), ("PATCH", "/pods/")):
+                proxy.fail(Fault(method, path, status=403))
                 with pytest.raises(PodfleetError, match="403"):
                     fleet.allocate(timeout=_TIMEOUT)
                 self._assert_nothing_left(place, fleet)
@@ -246,7 +258,7 @@ class StrategyConformance:
     def test_the_preflight_names_what_is_missing(self, place: Place) -> None:
         """Everything before the administrator came; nothing after."""
         missing = self._fleet(place).preflight()
-        assert any("no right to create pods" in finding.what for finding in missing)
+        assert any("no right to delete pods" in finding.what for finding in missing)
         assert all(finding.what and finding.why and finding.remedy for finding in missing)
         with self._granted(place) as fleet:
             assert [str(finding) for finding in fleet.preflight()] == []
@@ -279,6 +291,7 @@ class StrategyConformance:
             name=name,
             template=self._template(place),
             exposure=self.strategy_in(place.namespace),
+            workload=self.workload,
         )
 
     def _order(self, place: Place, fleet: str, kubeconfig: Path, session: str = "match-1") -> Order:
@@ -308,16 +321,25 @@ class StrategyConformance:
                 assert eventually(answer) == server.name, f"{endpoint} over {transport}"
 
     def _assert_nothing_left(self, place: Place, fleet: Fleet) -> None:
-        """Wait until there is no Pod, no object of one, and no number in use."""
-        shared = {name_of(one.manifest) for one in self._spec(place, fleet.name).shared}
+        """Wait until there is no Pod, no object of one, and no number in use.
+
+        The Pods of a StatefulSet come back, nobody's; what such a one has is not left over.
+        """
+        kept = {name_of(one.manifest) for one in self._spec(place, fleet.name).shared}
 
         def left() -> list[str]:
+            pods = self._of_fleet(place, fleet, "v1", "pods")
+            free = set()
+            if self.workload is not None:
+                free = {name_of(pod) for pod in pods if claim_state(pod) is ClaimState.UNCLAIMED}
             kinds = {("v1", "pods"), ("v1", "services"), *self._kinds(place)}
             return [
                 f"{plural}/{name_of(shown)}"
                 for api_version, plural in sorted(kinds)
-                for shown in place.objects(api_version, plural)
-                if name_of(shown) not in shared
+                for shown in self._of_fleet(place, fleet, api_version, plural)
+                if name_of(shown) not in kept
+                and name_of(shown) not in free
+                and not any(one["name"] in free for one in _owners(shown))
             ]
 
         _until_empty(left)
@@ -327,6 +349,11 @@ class StrategyConformance:
             _until_empty(
                 lambda: [one for held in pool.in_use.values() for one in held if mine in one]
             )
+
+    @staticmethod
+    def _of_fleet(place: Place, fleet: Fleet, api_version: str, plural: str) -> list[Manifest]:
+        found = place.objects(api_version, plural)
+        return [one for one in found if labels_of(one).get(FLEET) == fleet.name]
 
     def _kinds(self, place: Place) -> set[tuple[str, str]]:
         """Return the kinds of the objects that the strategy makes for each server."""
@@ -343,6 +370,10 @@ class StrategyConformance:
 
     def _pod_of(self, place: Place, server: GameServer) -> Manifest:
         return next(pod for pod in place.objects("v1", "pods") if name_of(pod) == server.name)
+
+
+def _owners(manifest: Manifest) -> Sequence[Manifest]:
+    return manifest["metadata"].get("ownerReferences") or ()
 
 
 def _until_empty(listed: Callable[[], list[str]]) -> None:
