@@ -20,8 +20,9 @@ def own_service(pod: Manifest, template: GameServerTemplate, spec: dict[str, Any
     """Return a Service that selects this Pod alone, with every port of the template.
 
     It is named after the Pod. A Pod is in it as soon as it has an address, ready or not: the
-    fleet hands out only ready ones, and by then the nodes have the route; and a match that is
-    being ended keeps its players for the grace period.
+    fleet hands out only ready ones, and by then the nodes mostly have the route (kube-proxy
+    takes up to a second; with ``probe`` the fleet waits for it); and a match that is being ended
+    keeps its players for the grace period.
 
     Args:
         pod: The Pod, of a fleet.

@@ -1,0 +1,103 @@
+"""NodePortPerPod: foreign Services in the range, a range that is full, the client's address."""
+
+from typing import Any
+
+import pytest
+
+from podfleet import Exhausted, Fleet, NodePortPerPod, PortPool, PortPoolExhausted
+from podfleet.testing import Fault
+from tests.cluster.fixtures import Backend
+from tests.live.arena import ANY_NODE, eventually, make, over_tcp, over_udp
+from tests.live.faults import faulty
+
+
+def squat(backend: Backend, *numbers: int) -> None:
+    """Have somebody else's Services take these numbers."""
+    services = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": f"squatter-{number}", "namespace": backend.namespace},
+            "spec": {
+                "type": "NodePort",
+                "selector": {"app": "shop"},
+                "ports": [{"port": 80, "nodePort": number}],
+            },
+        }
+        for number in numbers
+    ]
+    backend.cluster.apply(*services)
+
+
+def test_foreign_services_in_the_range_are_gone_around(backend: Backend) -> None:
+    squat(backend, *range(32100, 32108, 2))
+    with make(
+        Fleet, backend, exposure=NodePortPerPod(PortPool(32100, 32107), address=ANY_NODE)
+    ) as fleet:
+        servers = [fleet.allocate(timeout=60) for _ in range(4)]
+        assert {server.endpoint.port for server in servers} == {32101, 32103, 32105, 32107}
+        for server in servers:
+            assert over_udp(server.endpoint) == f"{server.name} hello"
+            assert over_tcp(server.endpoint) == f"{server.name} hello"
+
+
+def test_a_pool_that_others_have_taken_is_told_apart_from_a_broken_server(
+    backend: Backend,
+) -> None:
+    squat(backend, 32110, 32111)
+    with (
+        make(
+            Fleet, backend, exposure=NodePortPerPod(PortPool(32110, 32111), address=ANY_NODE)
+        ) as fleet,
+        pytest.raises(PortPoolExhausted, match="already allocated"),
+    ):
+        fleet.allocate(timeout=5)
+    eventually(lambda: backend.pods() == [])
+
+
+def test_a_number_that_becomes_free_is_used(backend: Backend) -> None:
+    squat(backend, 32120)
+    with make(
+        Fleet, backend, exposure=NodePortPerPod(PortPool(32120, 32120), address=ANY_NODE)
+    ) as fleet:
+        with pytest.raises(PortPoolExhausted):
+            fleet.allocate(timeout=3)
+        backend.cluster.kubectl("delete", "service", "squatter-32120", "-n", backend.namespace)
+        assert fleet.allocate(timeout=30).endpoint.port == 32120
+
+
+def test_a_range_that_is_full_is_exhausted(backend: Backend) -> None:
+    """Every NodePort that the cluster has left is taken; nothing is left behind."""
+
+    def many(count: int) -> dict[str, Any]:
+        ports = [{"name": f"p{one}", "port": 1000 + one} for one in range(count)]
+        metadata = {"generateName": "many-", "namespace": backend.namespace}
+        spec = {"type": "NodePort", "selector": {"app": "shop"}, "ports": ports}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+    with make(Fleet, backend, exposure=NodePortPerPod(address=ANY_NODE)) as fleet:
+        try:
+            batch = 512
+            while batch:  # ever smaller ones, until not a single one is left
+                try:
+                    backend.cluster.apply_quickly([many(batch)])
+                except RuntimeError as error:
+                    if "range is full" not in str(error):
+                        raise
+                    batch //= 2
+            with pytest.raises(Exhausted, match="range is full"):
+                fleet.allocate(timeout=30)
+            eventually(lambda: backend.pods() == [])
+        finally:  # before any other test wants one
+            backend.cluster.kubectl("delete", "services", "--all", "-n", backend.namespace)
+
+
+def test_a_lost_reply_to_the_service_makes_one_service(backend: Backend) -> None:
+    with faulty(backend) as (api, through):
+        api.fail(Fault("POST", r"/services$", lose_reply=True))
+        with make(Fleet, through, exposure=NodePortPerPod(address=ANY_NODE)) as fleet:
+            server = fleet.allocate(timeout=30)
+            assert eventually(lambda: over_tcp(server.endpoint)) == f"{server.name} hello"
+        shown = backend.cluster.json("get", "services", "-n", backend.namespace)["items"]
+        assert [service["metadata"]["name"] for service in shown] == [server.name]
+        assert api.count("POST") == 2  # the Pod, and its Service: looked up, not repeated
