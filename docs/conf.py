@@ -34,7 +34,8 @@ default_role = "py:obj"
 _OTHERS = "|".join(sorted({"attrs", "kubernetes", "aiohttp", *sys.stdlib_module_names}))
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_OTHERS})(\..*)?"),
-    (r"py:class", r"_\w+"),  # private protocols in signatures
+    (r"py:class", r"(podfleet\..*)?\b_\w+"),  # private protocols and type variables in signatures
+    (r"py:class", "Path"),
     (r"py:.*", "|".join(name for name in dir(builtins) if not name.startswith("_"))),
 ]
 

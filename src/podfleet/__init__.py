@@ -38,6 +38,7 @@ from podfleet.exposure import (
     NodeAddress,
     NodePortPerPod,
     Resource,
+    Route,
     own_service,
 )
 from podfleet.fleet import AsyncFleet, AsyncFleetServer
@@ -102,6 +103,7 @@ __all__ = [
     "QuotaExceeded",
     "RangeFull",
     "Resource",
+    "Route",
     "Rule",
     "ServerError",
     "ServerFailed",

@@ -5,7 +5,7 @@ from podfleet.exposure.headless import HeadlessDNS
 from podfleet.exposure.hostport import HostPort
 from podfleet.exposure.istio import IstioRoute
 from podfleet.exposure.nodeport import NodePortPerPod
-from podfleet.exposure.routes import ByHeader, ByHost, ByPath, ByPort
+from podfleet.exposure.routes import ByHeader, ByHost, ByPath, ByPort, Route
 from podfleet.exposure.services import own_service
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 
@@ -22,5 +22,6 @@ __all__ = [
     "NodeAddress",
     "NodePortPerPod",
     "Resource",
+    "Route",
     "own_service",
 ]

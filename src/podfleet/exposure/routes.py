@@ -42,7 +42,7 @@ def _check_gateway_port(_: object, attribute: Attribute[Any], value: object) -> 
 
 @frozen(kw_only=True)
 class Route:
-    """What the four ways have in common.
+    """By what an Istio gateway tells servers apart: what the four ways have in common.
 
     A *key* names a server to the gateway: the server's own name, or its session.
     """

@@ -311,7 +311,7 @@ class AsyncFleet:
             timeout: Seconds for trying again while others change the set.
 
         Returns:
-            How many there are to be now: more than asked for, if an allocated one is in the way.
+            How many there are to be now; more than asked for, if an allocated one is in the way.
 
         Raises:
             ConfigurationError: The fleet has no StatefulSet, or ``replicas`` is no number of
