@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession
@@ -24,7 +25,9 @@ from podfleet import (
     Port,
     PortPool,
     PortPoolExhausted,
+    Route,
 )
+from podfleet.testing import TestCluster
 from tests.cluster.fixtures import Backend
 from tests.cluster.istio import Gateway
 from tests.live.arena import eventually, make, over_tcp, template
@@ -217,3 +220,39 @@ def test_the_refused_gateway_port_is_left_alone(backend: Backend, istio_crds: No
         assert ports == {28200, 28201}
         with pytest.raises(PortPoolExhausted, match="others have every free port"):
             duel.allocate(timeout=5)
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        ByHost("play.example.com"),
+        ByHost("play.example.com", tls="passthrough"),
+        ByHost("play.example.com", tls="play-cert", port=8443),
+        ByPath("play.example.com", prefix="/servers", tls="play-cert"),
+        ByHeader(tls="play-cert"),
+        ByPort(PortPool(28300, 28309)),
+    ],
+    ids=lambda by: f"{type(by).__name__}-{getattr(by, 'tls', None)}",
+)
+def test_istio_knows_every_field(
+    backend: Backend, istio_crds: None, podfleet_cluster: TestCluster, by: Route
+) -> None:
+    """A field that its definitions do not have is an error, not left out in silence."""
+    carries: Any = "server" if isinstance(by, ByPort) else "session"
+    exposure = IstioRoute(by, address="203.0.113.80", carries=carries)
+    settings = template(backend, ports=[Port("game", 8080, "TCP")])
+    fleet = make(Fleet, backend, template=settings, exposure=exposure)
+    podfleet_cluster.apply(fleet.manifests(backend.account))
+    pod = {
+        "metadata": {
+            "name": "arena-1",
+            "namespace": backend.namespace,
+            "labels": {"podfleet.dev/fleet": "arena", "podfleet.dev/server": "arena-1"},
+            "annotations": {"podfleet.dev/session": "match-1", "podfleet.dev/ports": "28300"},
+        }
+    }
+    objects = [one.manifest for one in exposure.server_objects(pod, settings)]
+    assert len(objects) == (2 if isinstance(by, ByPort) else 3)
+    for manifest in objects:
+        manifest["metadata"]["namespace"] = backend.namespace
+    podfleet_cluster.apply(objects)

@@ -4,8 +4,8 @@ from podfleet.exposure.address import NodeAddress
 from podfleet.exposure.headless import HeadlessDNS
 from podfleet.exposure.hostport import HostPort
 from podfleet.exposure.istio import IstioRoute
+from podfleet.exposure.istio_routes import ByHeader, ByHost, ByPath, ByPort, Route
 from podfleet.exposure.nodeport import NodePortPerPod
-from podfleet.exposure.routes import ByHeader, ByHost, ByPath, ByPort, Route
 from podfleet.exposure.services import own_service
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from podfleet.errors import AlreadyExists, ApiError, ConfigurationError
-from podfleet.exposure.routes import Route
+from podfleet.exposure.istio_routes import Route
 from podfleet.exposure.services import check_ports, numbers_of, own_service, write_numbers
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 from podfleet.model import Endpoint, GameServerTemplate, Manifest, names

@@ -11,6 +11,7 @@ from typing import Self
 from podfleet.errors import AllocationError, AllocationTimeout, ConfigurationError, NotFound
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet.allocation import Allocation
+from podfleet.fleet.arguments import check_allocate, check_state
 from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.handle import AsyncFleetServer, values_of
@@ -30,8 +31,6 @@ from podfleet.model import (
 )
 from podfleet.model.names import (
     SESSION,
-    check_annotations,
-    check_labels,
     check_session,
     session_label,
 )
@@ -39,7 +38,7 @@ from podfleet.model.server import server_from_pod
 from podfleet.model.workload import StatefulSet, check_replicas
 from podfleet.waiters.diagnosis import is_ready
 
-__all__ = ["AsyncFleet", "check_allocate"]
+__all__ = ["AsyncFleet"]
 
 _START_TIMEOUT = 30.0  # seconds for the first list
 _CANCEL_PATIENCE = 10.0  # seconds that a cancelled caller waits for its clean-up
@@ -277,7 +276,7 @@ class AsyncFleet:
         Raises:
             ConfigurationError: ``state`` is none.
         """
-        wanted = _check_state(state)
+        wanted = check_state(state)
         core = await self._running()
         servers = [await self._server(core, pod) for pod in core.store]
         servers = [server for server in servers if wanted in (None, server.state)]
@@ -408,32 +407,6 @@ class AsyncFleet:
     def _handle(self, pod: Manifest, endpoints: tuple[Endpoint, ...]) -> AsyncFleetServer:
         server = server_from_pod(pod, endpoints, ready=is_ready(pod))
         return AsyncFleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]
-
-
-def check_allocate(
-    session: str | None,
-    timeout: float,
-    labels: Mapping[str, str] | None,
-    annotations: Mapping[str, str] | None,
-) -> Claim:
-    """Return the claim that these arguments of ``allocate`` ask for, or refuse them."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise ConfigurationError("timeout", timeout, "must be a number of seconds above 0")
-    return Claim(
-        session=None if session is None else check_session(session),
-        labels=check_labels("labels", labels or {}),
-        annotations=check_annotations("annotations", annotations or {}),
-    )
-
-
-def _check_state(state: ServerState | str | None) -> ServerState | None:
-    if state is None:
-        return None
-    try:
-        return ServerState(state)
-    except ValueError:
-        known = ", ".join(member.value for member in ServerState)
-        raise ConfigurationError("state", state, f"must be one of {known}") from None
 
 
 def _of_session(found: list[Manifest], session: str) -> Manifest | None:

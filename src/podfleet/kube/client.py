@@ -160,7 +160,7 @@ class KubeClient:
 
     async def apply(self, path: str, manifest: Manifest) -> dict[str, Any]:
         """Make an object as the manifest says, whether it exists or not (server-side apply)."""
-        query = {"fieldManager": _MANAGER, "force": "true"}
+        query = {"fieldManager": _MANAGER, "force": "true", "fieldValidation": "Strict"}
         async for attempt in retrying():
             with attempt:
                 return await self._json("PATCH", path, query, manifest, _APPLY)

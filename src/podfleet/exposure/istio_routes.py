@@ -164,7 +164,40 @@ class ByHost(Route):
 
 
 @frozen(kw_only=True)
-class ByPath(Route):
+class _ByRequest(Route):
+    """Servers share a host; the gateway looks inside HTTP to tell them apart."""
+
+    host: str | None = field(default=None, validator=_check_domain, kw_only=False)
+    port: int | None = field(default=None, validator=_check_gateway_port)
+    tls: str | None = field(default=None)
+
+    @tls.validator
+    def _check_tls(self, _: Attribute[Any], value: str | None) -> None:
+        _check_secret("IstioRoute.by.tls", value)
+        if value == "passthrough":
+            raise ConfigurationError(
+                "IstioRoute.by.tls",
+                value,
+                f"{type(self).__name__} looks inside HTTP, so the gateway must end TLS: name its "
+                "Secret, or use ByHost",
+            )
+
+    @property
+    def public_host(self) -> str | None:
+        """The host."""
+        return self.host
+
+    def gates(self) -> list[_Gate]:
+        """Return one gate."""
+        return [_http_gate(_number(self), self.tls, self.host or "*")]
+
+    def _endpoint(self, port: Port, address: str | None, **told: Any) -> Endpoint:
+        host = self.host or _address(address)
+        return Endpoint(host, _number(self), port.protocol, port.name, address=address, **told)
+
+
+@frozen(kw_only=True)
+class ByPath(_ByRequest):
     """Servers share a host; the gateway tells them apart by the first part of the path.
 
     It takes that part away: a server sees ``/join`` where the client asked ``/arena-7xk2/join``.
@@ -177,10 +210,7 @@ class ByPath(Route):
         tls: The name of the Secret with the gateway's certificate (in the gateway's namespace).
     """
 
-    host: str | None = field(default=None, validator=_check_domain, kw_only=False)
     prefix: str = field(default="/")
-    port: int | None = field(default=None, validator=_check_gateway_port)
-    tls: str | None = field(default=None)
 
     @prefix.validator
     def _check_prefix(self, _: Attribute[Any], value: str) -> None:
@@ -188,19 +218,6 @@ class ByPath(Route):
             raise ConfigurationError(
                 "IstioRoute.by.prefix", value, "must be a path of letters, digits and '-_.~': '/x'"
             )
-
-    @tls.validator
-    def _check_tls(self, _: Attribute[Any], value: str | None) -> None:
-        _check_terminated("ByPath", value)
-
-    @property
-    def public_host(self) -> str | None:
-        """The host."""
-        return self.host
-
-    def gates(self) -> list[_Gate]:
-        """Return one gate."""
-        return [_http_gate(_number(self), self.tls, self.host or "*")]
 
     def rules(self, key: str, number: int | None, target: dict[str, Any]) -> dict[str, Any]:
         """Return a rule for the path, and all below it: not for a longer name."""
@@ -210,17 +227,14 @@ class ByPath(Route):
 
     def endpoint(self, port: Port, key: str, number: int | None, address: str | None) -> Endpoint:
         """Return the host, or the gateway's address, with the path."""
-        host = self.host or _address(address)
-        return Endpoint(
-            host, _number(self), port.protocol, port.name, address=address, path=self._path(key)
-        )
+        return self._endpoint(port, address, path=self._path(key))
 
     def _path(self, key: str) -> str:
         return f"{self.prefix.rstrip('/')}/{key}"
 
 
 @frozen(kw_only=True)
-class ByHeader(Route):
+class ByHeader(_ByRequest):
     """Servers share a host; the gateway tells them apart by an HTTP header that clients send.
 
     For HTTP, and for WebSocket clients that can set headers (browsers cannot).
@@ -232,10 +246,7 @@ class ByHeader(Route):
         tls: The name of the Secret with the gateway's certificate (in the gateway's namespace).
     """
 
-    host: str | None = field(default=None, validator=_check_domain, kw_only=False)
     header: str = field(default="x-game-server")
-    port: int | None = field(default=None, validator=_check_gateway_port)
-    tls: str | None = field(default=None)
 
     @header.validator
     def _check_header(self, _: Attribute[Any], value: str) -> None:
@@ -244,36 +255,14 @@ class ByHeader(Route):
                 "IstioRoute.by.header", value, "must be of lower-case letters, digits and '-'"
             )
 
-    @tls.validator
-    def _check_tls(self, _: Attribute[Any], value: str | None) -> None:
-        _check_terminated("ByHeader", value)
-
-    @property
-    def public_host(self) -> str | None:
-        """The host."""
-        return self.host
-
-    def gates(self) -> list[_Gate]:
-        """Return one gate."""
-        return [_http_gate(_number(self), self.tls, self.host or "*")]
-
     def rules(self, key: str, number: int | None, target: dict[str, Any]) -> dict[str, Any]:
         """Return a rule for the header's value."""
-        return {
-            "http": [{"match": [{"headers": {self.header: {"exact": key}}}], "route": [target]}]
-        }
+        match = [{"headers": {self.header: {"exact": key}}}]
+        return {"http": [{"match": match, "route": [target]}]}
 
     def endpoint(self, port: Port, key: str, number: int | None, address: str | None) -> Endpoint:
         """Return the host, or the gateway's address, with the header."""
-        host = self.host or _address(address)
-        return Endpoint(
-            host,
-            _number(self),
-            port.protocol,
-            port.name,
-            address=address,
-            headers={self.header: key},
-        )
+        return self._endpoint(port, address, headers={self.header: key})
 
 
 @frozen(kw_only=True)
@@ -323,7 +312,7 @@ class ByPort(Route):
         return Endpoint(_address(address), number, port.protocol, port.name, address=address)
 
 
-def _number(route: ByHost | ByPath | ByHeader) -> int:
+def _number(route: ByHost | _ByRequest) -> int:
     return route.port or (80 if route.tls is None else 443)
 
 
@@ -342,16 +331,6 @@ def _http_gate(number: int, secret: str | None, host: str) -> _Gate:
 def _check_secret(name: str, value: object) -> None:
     if value is not None:
         check_dns_label(name, value)  # type: ignore[arg-type]
-
-
-def _check_terminated(way: str, value: str | None) -> None:
-    _check_secret("IstioRoute.by.tls", value)
-    if value == "passthrough":
-        raise ConfigurationError(
-            "IstioRoute.by.tls",
-            value,
-            f"{way} looks inside HTTP, so the gateway must end TLS: name its Secret, or use ByHost",
-        )
 
 
 def _address(address: str | None) -> str:
