@@ -8,9 +8,7 @@ import pytest
 from attrs import evolve
 
 from podfleet import (
-    ByHeader,
     ByHost,
-    ByPath,
     ByPort,
     Endpoint,
     HeadlessDNS,
@@ -93,15 +91,6 @@ class TestIstioRouteBySni(_Routed):
         return IstioRoute(
             ByHost(f"{namespace}.play.example.com", tls="passthrough"), carries="session"
         )
-
-
-class TestIstioRouteByPath(_Routed):
-    def strategy_in(self, namespace: str) -> IstioRoute:
-        return IstioRoute(ByPath(prefix=f"/{namespace}"), address="10.99.0.1", carries="session")
-
-
-class TestIstioRouteByHeader(_Routed):
-    strategy = IstioRoute(ByHeader("play.example.com"))
 
 
 class TestIstioRouteByPort(_Routed):

@@ -31,6 +31,7 @@ from podfleet.testing import TestCluster
 from tests.cluster.fixtures import Backend
 from tests.cluster.istio import Gateway
 from tests.live.arena import eventually, make, over_tcp, template
+from tests.live.routes import follow
 
 SERVERS = 5
 PORT = 28080  # of the gateway, for what shares one
@@ -220,6 +221,28 @@ def test_the_refused_gateway_port_is_left_alone(backend: Backend, istio_crds: No
         assert ports == {28200, 28201}
         with pytest.raises(PortPoolExhausted, match="others have every free port"):
             duel.allocate(timeout=5)
+
+
+@pytest.mark.parametrize("by", [ByPath(prefix="/servers"), ByHeader()], ids=["path", "header"])
+def test_paths_and_headers_lead_to_their_own_server(
+    backend: Backend, istio_crds: None, podfleet_cluster: TestCluster, by: Route
+) -> None:
+    """As the suite says of hosts and ports: read from the objects, without a gateway."""
+    fleet, servers = allocate(backend, IstioRoute(by, address="203.0.113.80"), 7777)
+    with fleet:
+        for server in servers:
+            found = eventually(lambda one=server: follow(podfleet_cluster, one.endpoint))  # type: ignore[misc]
+            assert over_tcp(found) == f"{server.name} hello"
+        servers[0].release()
+        eventually(lambda: leads_nowhere(podfleet_cluster, servers[0].endpoint))
+
+
+def leads_nowhere(cluster: TestCluster, endpoint: Endpoint) -> bool:
+    try:
+        follow(cluster, endpoint)
+    except OSError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

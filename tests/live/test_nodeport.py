@@ -1,13 +1,24 @@
 """NodePortPerPod: foreign Services in the range, a range that is full, the client's address."""
 
+import http.client
 from typing import Any
 
 import pytest
 
-from podfleet import Exhausted, Fleet, NodePortPerPod, PortPool, PortPoolExhausted
+from podfleet import (
+    Exhausted,
+    ExposureStrategy,
+    Fleet,
+    HostPort,
+    NodePortPerPod,
+    Port,
+    PortPool,
+    PortPoolExhausted,
+    StatefulSet,
+)
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
-from tests.live.arena import ANY_NODE, eventually, make, over_tcp, over_udp
+from tests.live.arena import ANY_NODE, eventually, make, over_tcp, over_udp, template
 from tests.live.faults import faulty
 
 
@@ -88,6 +99,15 @@ def test_a_range_that_is_full_is_exhausted(backend: Backend) -> None:
             with pytest.raises(Exhausted, match="range is full"):
                 fleet.allocate(timeout=30)
             eventually(lambda: backend.pods() == [])
+            over_a_set = make(
+                Fleet,
+                backend,
+                name="duel",
+                exposure=NodePortPerPod(address=ANY_NODE),
+                workload=StatefulSet(replicas=1),
+            )
+            with over_a_set, pytest.raises(Exhausted, match="range is full"):
+                over_a_set.allocate(timeout=30)
         finally:  # before any other test wants one
             backend.cluster.kubectl("delete", "services", "--all", "-n", backend.namespace)
 
@@ -101,3 +121,43 @@ def test_a_lost_reply_to_the_service_makes_one_service(backend: Backend) -> None
         shown = backend.cluster.json("get", "services", "-n", backend.namespace)["items"]
         assert [service["metadata"]["name"] for service in shown] == [server.name]
         assert api.count("POST") == 2  # the Pod, and its Service: looked up, not repeated
+
+
+def client_address(host: str, port: int) -> tuple[str, str]:
+    """Return the client's address as the server sees it, and as it is."""
+    dialed = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        dialed.request("GET", "/client")
+        seen = dialed.getresponse().read().decode().strip()
+        return seen, str(dialed.sock.getsockname()[0])
+    finally:
+        dialed.close()
+
+
+@pytest.mark.parametrize(
+    "exposure",
+    [NodePortPerPod(address=ANY_NODE), HostPort(PortPool(31600, 31609), address=ANY_NODE)],
+    ids=["NodePortPerPod", "HostPort"],
+)
+def test_the_clients_address_is_kept(backend: Backend, exposure: ExposureStrategy) -> None:
+    settings = template(backend, ports=[Port("web", 8080, "TCP")])
+    with make(Fleet, backend, exposure=exposure, template=settings) as fleet:
+        endpoint = fleet.allocate(timeout=30).endpoint
+        seen, own = eventually(lambda: client_address(endpoint.host, endpoint.port))
+        assert seen == own
+
+
+def test_with_cluster_traffic_every_node_answers(backend: Backend) -> None:
+    nodes = {
+        one["address"]
+        for node in backend.cluster.nodes()
+        for one in node["status"]["addresses"]
+        if one["type"] == "InternalIP"
+    }
+    settings = template(backend, ports=[Port("web", 8080, "TCP")])
+    exposure = NodePortPerPod(address=ANY_NODE, traffic="Cluster")
+    with make(Fleet, backend, exposure=exposure, template=settings) as fleet:
+        endpoint = fleet.allocate(timeout=30).endpoint
+        for address in nodes:
+            seen, own = eventually(lambda host=address: client_address(host, endpoint.port))  # type: ignore[misc]
+            assert address == endpoint.host or seen != own  # by a second hop

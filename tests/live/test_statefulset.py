@@ -179,8 +179,8 @@ def test_a_set_that_was_there_before(backend: Backend) -> None:
 def test_free_servers_come_back_with_a_new_template(backend: Backend) -> None:
     workload = StatefulSet(replicas=2)
     with over(backend, workload) as fleet:
+        eventually(lambda: len(fleet.servers("ready")) == 2)
         running = fleet.allocate("match-1", timeout=30)
-        eventually(lambda: fleet.servers("ready"))
     newer = template(backend, env={"LEVEL": "2"})
     with over(backend, workload, template=newer) as fleet:
         server = fleet.allocate("match-2", timeout=60)
@@ -188,6 +188,31 @@ def test_free_servers_come_back_with_a_new_template(backend: Backend) -> None:
         (shown,) = (pod for pod in backend.pods() if pod["metadata"]["uid"] == server.uid)
         assert {"name": "LEVEL", "value": "2"} in shown["spec"]["containers"][0]["env"]
         assert fleet.allocate("match-1").uid == running.uid
+
+
+def test_two_backends_with_different_templates_share_the_set(backend: Backend) -> None:
+    """As in a roll-out of the backend: the older one uses the newer one's servers."""
+    workload = StatefulSet(replicas=2)
+    newer = template(backend, env={"LEVEL": "2"})
+    with (
+        over(backend, workload) as old,
+        over(backend, workload, template=newer) as new,
+    ):
+        for server in [new.allocate(timeout=60), new.allocate(timeout=60)]:
+            server.release()
+        server = old.allocate(timeout=60)
+        (shown,) = (pod for pod in backend.pods() if pod["metadata"]["uid"] == server.uid)
+        assert {"name": "LEVEL", "value": "2"} in shown["spec"]["containers"][0]["env"]
+        assert replicas_of(backend) == 2
+
+
+def test_servers_that_stay_after_all_are_free_at_once(backend: Backend) -> None:
+    """Scaled down and up again, before the controller took any."""
+    with over(backend, StatefulSet(replicas=3)) as fleet:
+        eventually(lambda: len(fleet.servers("ready")) == 3)
+        fleet.scale(0)
+        fleet.scale(3)
+        eventually(lambda: len(fleet.servers("ready")) == 3, 20)
 
 
 def test_the_limit(backend: Backend) -> None:

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from podfleet.errors import ConfigurationError
-from podfleet.exposure.services import check_ports
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 from podfleet.model import Endpoint, GameServerTemplate, Manifest, Port, names
 from podfleet.model.manifest import name_of, namespace_of
@@ -74,7 +73,7 @@ class HeadlessDNS(ExposureStrategy):
 
     def check(self, template: GameServerTemplate) -> None:
         """Refuse a template without ports, or on the host's network."""
-        check_ports("HeadlessDNS", template)
+        super().check(template)
         spec = template.to_pod()["spec"]
         if spec.get("hostNetwork"):
             raise ConfigurationError(

@@ -7,7 +7,6 @@ from typing import Any
 
 from podfleet.errors import ApiError, ConfigurationError
 from podfleet.exposure.address import NodeAddress
-from podfleet.exposure.services import check_ports
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
 from podfleet.model.rules import Rule
@@ -60,7 +59,7 @@ class HostPort(ExposureStrategy):
     def check(self, template: GameServerTemplate) -> None:
         """Refuse a template without ports, with more than the pool, or on the host's network."""
         assert self.pool is not None
-        check_ports("HostPort", template)
+        super().check(template)
         if len(template.ports) > len(self.pool):
             raise ConfigurationError(
                 "HostPort.pool",

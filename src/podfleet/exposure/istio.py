@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from podfleet.errors import AlreadyExists, ApiError, ConfigurationError
 from podfleet.exposure.istio_routes import Route
-from podfleet.exposure.services import check_ports, numbers_of, own_service, write_numbers
+from podfleet.exposure.services import numbers_of, own_service, write_numbers
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 from podfleet.model import Endpoint, GameServerTemplate, Manifest, names
 from podfleet.model.manifest import annotations_of, labels_of, name_of, namespace_of
@@ -103,7 +103,7 @@ class IstioRoute(ExposureStrategy):
 
     def check(self, template: GameServerTemplate) -> None:
         """Refuse UDP, and more ports than the gateway can tell apart."""
-        check_ports("IstioRoute", template)
+        super().check(template)
         for port in template.ports:
             if "UDP" in port.protocol.transports:
                 raise ConfigurationError(

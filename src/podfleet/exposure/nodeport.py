@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from podfleet.errors import ApiError, ConfigurationError, Invalid, PodfleetError
 from podfleet.exposure.address import NodeAddress
-from podfleet.exposure.services import check_ports, numbers_of, own_service, write_numbers
+from podfleet.exposure.services import numbers_of, own_service, write_numbers
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
 from podfleet.model.rules import Rule
@@ -70,7 +70,7 @@ class NodePortPerPod(ExposureStrategy):
 
     def check(self, template: GameServerTemplate) -> None:
         """Refuse a template without ports, or with more than the pool."""
-        check_ports("NodePortPerPod", template)
+        super().check(template)
         if self.pool is not None and len(template.ports) > len(self.pool):
             raise ConfigurationError(
                 "NodePortPerPod.pool",

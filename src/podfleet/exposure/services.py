@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from podfleet.errors import ConfigurationError
 from podfleet.exposure.strategy import Resource
 from podfleet.model import GameServerTemplate, Manifest, names
 from podfleet.model.manifest import annotations_of, labels_of, name_of
 
-__all__ = ["check_ports", "numbers_of", "own_service", "write_numbers"]
+__all__ = ["numbers_of", "own_service", "write_numbers"]
 
 _POD_NAME = "statefulset.kubernetes.io/pod-name"
 """Label that the StatefulSet controller gives its Pods (kubernetes.io, StatefulSet, Pod Name
@@ -58,14 +57,6 @@ def own_service(pod: Manifest, template: GameServerTemplate, spec: dict[str, Any
         },
     }
     return Resource("services", service)
-
-
-def check_ports(strategy: str, template: GameServerTemplate) -> None:
-    """Refuse a template without ports."""
-    if not template.ports:
-        raise ConfigurationError(
-            "GameServerTemplate.ports", (), f"{strategy} needs at least one port to expose"
-        )
 
 
 def write_numbers(pod: dict[str, Any], numbers: tuple[int, ...]) -> None:

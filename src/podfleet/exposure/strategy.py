@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from podfleet.errors import ApiError, PodfleetError
+from podfleet.errors import ApiError, ConfigurationError, PodfleetError
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
 from podfleet.model.rules import Rule
 from podfleet.ports import PortPool
@@ -85,11 +85,17 @@ class ExposureStrategy:
     resolves: bool = False
 
     def check(self, template: GameServerTemplate) -> None:
-        """Refuse a template that this strategy cannot expose.
+        """Refuse a template that this strategy cannot expose: by default one without ports.
 
         Raises:
             ConfigurationError: Naming the field, its value and the reason.
         """
+        if not template.ports:
+            raise ConfigurationError(
+                "GameServerTemplate.ports",
+                (),
+                f"{type(self).__name__} needs at least one port to expose",
+            )
 
     def check_node(self, node: Manifest) -> None:
         """Refuse a Node on which servers could not be reached: asked by the preflight.

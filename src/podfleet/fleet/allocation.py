@@ -88,20 +88,21 @@ class Allocation:
             if isinstance(error, AllocationError):
                 raise
             raise await self._timed_out() from None
+        except (QuotaExceeded, RangeFull) as error:
+            raise Exhausted(f"fleet {self._core.spec.name}: {error}") from error
 
     async def _claim_one(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         # Of a StatefulSet's servers the lowest is everybody's first choice: until time is up.
         for _ in count() if self._core.replicas is not None else range(_CLAIM_TRIES):
             pod = await self._obtain()
             endpoints = await self._exposed(pod)
-            if endpoints is None:
-                continue
-            await self._probe(endpoints)
-            claimed = await self._core.claim(pod, self._claim)
-            if claimed is not None:
-                if is_ready(claimed):
-                    return claimed, await self._exposed_by_claim(pod, claimed) or endpoints
-                await self._clean_up()  # it fell ill between the last event and the claim
+            if endpoints is not None:
+                await self._probe(endpoints)
+                claimed = await self._core.claim(pod, self._claim)
+                if claimed is not None:
+                    if is_ready(claimed):
+                        return claimed, await self._exposed_by_claim(pod, claimed) or endpoints
+                    await self._clean_up()  # it fell ill between the last event and the claim
             self._forget()
             await asyncio.sleep(random.uniform(0, _LOST_PAUSE))
         raise Contended(
@@ -196,10 +197,7 @@ class Allocation:
     async def _create(self, pod_name: str, numbers: tuple[int, ...]) -> None:
         # Not cancelled with us: a create in flight would be carried out behind our back.
         self._creating = asyncio.create_task(self._core.create(pod_name, numbers, self._left()))
-        try:
-            await asyncio.shield(self._creating)
-        except (QuotaExceeded, RangeFull) as error:
-            raise Exhausted(str(error)) from error
+        await asyncio.shield(self._creating)
 
     async def _ready_or_refused(self, pod_name: str, numbers: tuple[int, ...]) -> Manifest | None:
         """Return the new Pod once it is ready; ``None`` if the cluster refused its numbers."""

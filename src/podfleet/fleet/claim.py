@@ -14,14 +14,7 @@ from podfleet.model import Manifest, names
 from podfleet.model.manifest import annotations_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
 
-__all__ = ["Claim", "is_claimable"]
-
-
-# A StatefulSet's Pod may have none, and "add" needs a place; "test" against losing one.
-_FIRST_ANNOTATION = (
-    {"op": "test", "path": "/metadata/annotations", "value": None},
-    {"op": "add", "path": "/metadata/annotations", "value": {}},
-)
+__all__ = ["Claim", "is_claimable", "room_for_annotations"]
 
 
 @frozen(kw_only=True)
@@ -64,13 +57,25 @@ class Claim:
                 "value": ClaimState.UNCLAIMED.value,
             },
             *_adds("labels", labels),
-            *(_FIRST_ANNOTATION if "annotations" not in pod["metadata"] else ()),
+            *room_for_annotations(pod),
             *_adds("annotations", notes),
         ]
 
     def holds(self, pod: Manifest) -> bool:
         """Return whether this very claim holds the Pod."""
         return annotations_of(pod).get(names.CLAIM) == self.id
+
+
+def room_for_annotations(pod: Manifest) -> list[dict[str, Any]]:
+    """Return what comes before the first annotation of a Pod that has none.
+
+    ``add`` needs a place, which the Pods of a StatefulSet may lack; the ``test`` is against
+    losing one that was written since.
+    """
+    if "annotations" in pod["metadata"]:
+        return []
+    path = pointer("metadata", "annotations")
+    return [{"op": "test", "path": path, "value": None}, {"op": "add", "path": path, "value": {}}]
 
 
 def is_claimable(pod: Manifest) -> bool:

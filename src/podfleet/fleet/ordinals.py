@@ -30,19 +30,19 @@ def by_ordinal(pods: Iterable[Manifest], set_name: str) -> dict[int, Manifest]:
     return dict(sorted(found.items()))
 
 
-def is_outdated(pod: Manifest, revision: str) -> bool:
+def is_outdated(pod: Manifest, revision: str | None) -> bool:
     """Return whether a Pod is of another template; one without a revision was adopted."""
     return labels_of(pod).get(REVISION, revision) != revision
 
 
 def lowest_free(
-    pods: Mapping[int, Manifest], revision: str, wanted: Collection[str]
+    pods: Mapping[int, Manifest], revision: str | None, wanted: Collection[str]
 ) -> Manifest | None:
     """Return the lowest Pod that can be claimed now.
 
     Args:
         pods: By ordinal, lowest first.
-        revision: The template's.
+        revision: The StatefulSet's template's.
         wanted: Names of those that another caller here is about to claim.
     """
     for pod in pods.values():

@@ -1,4 +1,4 @@
-"""`Replicas`: the StatefulSet of a fleet: made, adopted, grown and shrunk.
+"""`Replicas`: the Pods of a fleet's StatefulSet: taken, added, and given up.
 
 What if we die after each line? Every step is one write whose outcome the next start reads: a set
 without Pods, a larger set with a free server, a server marked as retiring that is still there
@@ -10,25 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Collection
+import uuid
+from collections.abc import Callable, Collection
 from typing import Any
 
 from podfleet.errors import (
-    AlreadyExists,
-    ConfigurationError,
     Conflict,
     Contended,
     Invalid,
     NotFound,
 )
-from podfleet.fleet.claim import is_claimable
+from podfleet.fleet.claim import is_claimable, room_for_annotations
 from podfleet.fleet.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
+from podfleet.fleet.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer
 from podfleet.model import Manifest
-from podfleet.model.manifest import labels_of, name_of, uid_of
-from podfleet.model.names import FLEET, STATE
+from podfleet.model.manifest import annotations_of, labels_of, name_of, uid_of
+from podfleet.model.names import CLAIM, REVISION, STATE
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.workload import StatefulSet
 
@@ -38,6 +38,7 @@ _PAUSE = 1.0  # seconds between two looks, if nothing happens
 _MARK_LASTS = 30.0  # seconds; a scale-down takes its marked Pods within milliseconds
 _AGAIN = (0.05, 0.2)  # seconds between two tries of a scale-down that others wrote into
 
+_MARK = pointer("metadata", "annotations", CLAIM)
 _STATE = pointer("metadata", "labels", STATE)
 _VERSION = pointer("metadata", "resourceVersion")
 
@@ -62,22 +63,24 @@ class Replicas:
         namespace: str,
     ) -> None:
         self._spec = spec
-        self._workload = workload
+        self._limit = workload.limit
         self._client = client
         self._store = store
         self._namespace = namespace
+        self._provisioner = Provisioner(spec, workload, client, store, namespace)
         self._name = workload.name or spec.name
         self._path = object_path("apps/v1", "statefulsets", namespace, self._name)
         self._changed: set[asyncio.Event] = set()
         self._growing = asyncio.Lock()
         self._waiting = 0
         self._replicas = 0
-        self._marked: dict[str, float] = {}  # uid of a retiring Pod: seen since
+        self._revision: str | None = None  # of the set's template: perhaps not this backend's
+        self._marked: dict[str, tuple[str, float]] = {}  # uid of a retiring Pod: mark, seen since
 
     @property
     def at_limit(self) -> bool:
         """Whether it may not grow any more."""
-        return self._workload.limit is not None and self._replicas >= self._workload.limit
+        return self._limit is not None and self._replicas >= self._limit
 
     @property
     def pods(self) -> dict[int, Manifest]:
@@ -89,7 +92,10 @@ class Replicas:
         if before is not None and (after is None or claim_state(after) is not ClaimState.RETIRING):
             self._marked.pop(uid_of(before), None)
         if after is not None and claim_state(after) is ClaimState.RETIRING:
-            self._marked.setdefault(uid_of(after), time.monotonic())
+            mark = annotations_of(after).get(CLAIM, "")
+            known = self._marked.get(uid_of(after))
+            if known is None or known[0] != mark:
+                self._marked[uid_of(after)] = (mark, time.monotonic())
         for changed in self._changed:
             changed.set()
 
@@ -99,24 +105,7 @@ class Replicas:
         Raises:
             ConfigurationError: One of that name is not this fleet's.
         """
-        found: Manifest
-        try:
-            found = await self._client.get(self._path)
-        except NotFound:
-            try:
-                found = await self._client.create(
-                    object_path("apps/v1", "statefulsets", self._namespace),
-                    self._spec.stateful_set(self._namespace),
-                )
-            except AlreadyExists:  # another replica starts too
-                found = await self._client.get(self._path)
-        if labels_of(found).get(FLEET) != self._spec.name:
-            found = await self._adopt(found)
-        elif self._is_outdated(found):
-            found = await self._renew(found)
-        self._replicas = found["spec"]["replicas"]
-        if self._workload.adopt:
-            await self._stamp(found)
+        self._learn(await self._provisioner.prepare())
 
     async def obtain(self, wanted: Collection[str]) -> Manifest:
         """Return the lowest free server as soon as there is one; add one if none will be.
@@ -131,7 +120,7 @@ class Replicas:
             while True:
                 changed.clear()
                 await self._renew_free()
-                pod = lowest_free(self.pods, self._spec.revision, wanted)
+                pod = lowest_free(self.pods, self._revision, wanted)
                 if pod is not None:
                     return pod
                 await self._grow(len(wanted))
@@ -156,10 +145,14 @@ class Replicas:
         """
         deadline = time.monotonic() + timeout
         while True:
-            async with self._growing:
-                reached = await self._scale_once(wanted)
-            if reached is not None:
-                return reached
+            try:
+                # Others may take away marks that have lasted long: not ours, while we count on it.
+                async with self._growing, asyncio.timeout(_MARK_LASTS / 2):
+                    reached = await self._scale_once(wanted)
+                if reached is not None:
+                    return reached
+            except TimeoutError:
+                pass
             if time.monotonic() > deadline:
                 raise Contended(
                     f"StatefulSet {self._namespace}/{self._name}: not brought to {wanted} "
@@ -193,19 +186,26 @@ class Replicas:
         """Make servers free again that a scale-down marked, and then did not come to take."""
         latest = time.monotonic() - _MARK_LASTS
         for pod in list(self.pods.values()):
-            if self._marked.get(uid_of(pod), latest + 1) <= latest:
-                await self._mark(pod, ClaimState.RETIRING, ClaimState.UNCLAIMED)
+            mark, since = self._marked.get(uid_of(pod), ("", latest + 1))
+            if since <= latest:
+                await self._unmark(pod, mark)
 
     async def _renew_free(self) -> None:
-        """Have free servers of a former template come back with the present one."""
-        for pod in self.pods.values():
-            if is_claimable(pod) and is_outdated(pod, self._spec.revision):
-                path = pods(self._namespace, name_of(pod))
-                version = pod["metadata"]["resourceVersion"]
-                try:
-                    await self._client.delete(path, uid=uid_of(pod), version=version)
-                except Conflict:
-                    continue  # claimed, perhaps: look again at the next change
+        """Have free servers of a former template come back with the set's present one."""
+        if not self._outdated():
+            return
+        await self._read()  # another backend may have given the set a newer one
+        for pod in self._outdated():
+            path = pods(self._namespace, name_of(pod))
+            version = pod["metadata"]["resourceVersion"]
+            try:
+                await self._client.delete(path, uid=uid_of(pod), version=version)
+            except Conflict:
+                continue  # claimed, perhaps: look again at the next change
+
+    def _outdated(self) -> list[Manifest]:
+        pods = self.pods.values()
+        return [pod for pod in pods if is_claimable(pod) and is_outdated(pod, self._revision)]
 
     async def _grow(self, spoken_for: int) -> None:
         """Add as many replicas as callers wait for in vain, within the limit."""
@@ -215,8 +215,8 @@ class Replicas:
             found = await self._read()
             lacking = self._lacking(spoken_for)
             target = self._replicas + lacking
-            if self._workload.limit is not None:
-                target = min(target, self._workload.limit)
+            if self._limit is not None:
+                target = min(target, self._limit)
             if target > self._replicas:
                 await self._resize(found, target)
 
@@ -225,8 +225,12 @@ class Replicas:
 
     async def _read(self) -> Manifest:
         found = await self._client.get(self._path)
-        self._replicas = found["spec"]["replicas"]
+        self._learn(found)
         return found
+
+    def _learn(self, found: Manifest) -> None:
+        self._replicas = found["spec"]["replicas"]
+        self._revision = labels_of(found["spec"]["template"]).get(REVISION)
 
     async def _list(self) -> dict[int, Manifest]:
         """Return the Pods as the API server shows them now."""
@@ -249,110 +253,69 @@ class Replicas:
         except Invalid:
             return False
         self._replicas = written["spec"]["replicas"]
+        if target > found["spec"]["replicas"]:
+            await self._keep(target)
         return True
+
+    async def _keep(self, replicas: int) -> None:
+        """Take the marks off servers that stay after all, as the set has just been enlarged.
+
+        Whoever marked them cannot count on it any more: that write made its shrinking fail.
+        """
+        for ordinal, pod in self.pods.items():
+            if ordinal < replicas and claim_state(pod) is ClaimState.RETIRING:
+                await self._unmark(pod, annotations_of(pod).get(CLAIM, ""))
 
     async def _retire(self, target: int, replicas: int) -> bool:
         """Mark the Pods from the top down; ``False`` if one was claimed meanwhile."""
         shown = self.pods
         for ordinal in range(replicas - 1, target - 1, -1):
             pod = shown.get(ordinal)
-            if pod is None or not is_claimable(pod):
+            if pod is None or pod["metadata"].get("deletionTimestamp"):
                 continue
-            if not await self._mark(pod, ClaimState.UNCLAIMED, ClaimState.RETIRING):
+            before = claim_state(pod) or ClaimState.UNCLAIMED
+            if before is ClaimState.ALLOCATED or not await self._mark(pod, before):
                 return False
         return True
 
-    async def _mark(self, pod: Manifest, before: ClaimState, after: ClaimState) -> bool:
-        patch = [
-            {"op": "test", "path": "/metadata/uid", "value": uid_of(pod)},
-            {"op": "test", "path": _STATE, "value": before.value},
-            {"op": "replace", "path": _STATE, "value": after.value},
-        ]
-        path = pods(self._namespace, name_of(pod))
-        try:
-            marked = await self._client.patch(
-                path, patch, done=lambda now: claim_state(now) is after
-            )
-        except (Invalid, NotFound):
-            return False
-        self._store.observe(marked)
-        return True
-
-    def _is_outdated(self, found: Manifest) -> bool:
-        return is_outdated(found["spec"]["template"], self._spec.revision)
-
-    async def _renew(self, found: Manifest) -> Manifest:
-        """Give it the present template; its Pods get it when they come back (OnDelete)."""
-        template = self._spec.stateful_set(self._namespace)["spec"]["template"]
-        patch = [{"op": "replace", "path": "/spec/template", "value": template}]
-        return await self._client.patch(
-            self._path, patch, done=lambda now: not self._is_outdated(now)
+    async def _mark(self, pod: Manifest, before: ClaimState) -> bool:
+        """Mark a server as about to go, or renew its mark; ``False`` if it was claimed."""
+        mark = uuid.uuid4().hex
+        return await self._write(
+            pod,
+            [
+                {"op": "test", "path": _STATE, "value": before.value},
+                *room_for_annotations(pod),
+                {"op": "add", "path": _MARK, "value": mark},
+                {"op": "replace", "path": _STATE, "value": ClaimState.RETIRING.value},
+            ],
+            done=lambda now: annotations_of(now).get(CLAIM) == mark,
         )
 
-    async def _adopt(self, found: Manifest) -> Manifest:
-        if not self._workload.adopt:
-            raise ConfigurationError(
-                "StatefulSet.name",
-                self._name,
-                f"StatefulSet {self._namespace}/{self._name} exists and is not fleet "
-                f"{self._spec.name}'s: pass adopt=True to take it over, or another name",
-            )
-        own = {FLEET: self._spec.name, STATE: ClaimState.UNCLAIMED.value}
-        template = {**labels_of(found["spec"]["template"]), **own}
-        patch = [
-            {"op": "test", "path": _VERSION, "value": found["metadata"]["resourceVersion"]},
-            # First: a change of the template must not restart what runs.
-            {"op": "add", "path": "/spec/updateStrategy", "value": {"type": "OnDelete"}},
-            {"op": "add", "path": "/spec/template/metadata/labels", "value": template},
-            {
-                "op": "add",
-                "path": "/metadata/labels",
-                "value": {**labels_of(found), FLEET: self._spec.name},
-            },
-        ]
+    async def _unmark(self, pod: Manifest, mark: str) -> bool:
+        """Take this very mark away: whoever counts on the Pod's going has renewed it."""
+        return await self._write(
+            pod,
+            [
+                {"op": "test", "path": _STATE, "value": ClaimState.RETIRING.value},
+                *([{"op": "test", "path": _MARK, "value": mark}] if mark else []),
+                {"op": "replace", "path": _STATE, "value": ClaimState.UNCLAIMED.value},
+            ],
+            done=lambda now: claim_state(now) is not ClaimState.RETIRING,
+        )
+
+    async def _write(
+        self, pod: Manifest, operations: list[Any], done: Callable[[Manifest], bool]
+    ) -> bool:
+        """Patch this very Pod; ``False`` if it is not as tested, or gone."""
+        patch = [{"op": "test", "path": "/metadata/uid", "value": uid_of(pod)}, *operations]
+        path = pods(self._namespace, name_of(pod))
         try:
-            return await self._client.patch(
-                self._path, patch, done=lambda now: labels_of(now).get(FLEET) == self._spec.name
-            )
-        except Invalid:  # written meanwhile: by another replica that adopts it, or its controller
-            return await self._adopt_again()
-
-    async def _adopt_again(self) -> Manifest:
-        found = await self._client.get(self._path)
-        if labels_of(found).get(FLEET) == self._spec.name:
-            return found
-        await asyncio.sleep(0.05)
-        return await self._adopt(found)
-
-    async def _stamp(self, found: Manifest) -> None:
-        """Give the Pods that ran before the labels that later ones are born with."""
-        matching = found["spec"]["selector"].get("matchLabels") or {}
-        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in matching.items())}
-        for pod in (await self._client.get(pods(self._namespace), query))["items"]:
-            owners = pod["metadata"].get("ownerReferences") or []
-            if FLEET in labels_of(pod) or uid_of(found) not in [one["uid"] for one in owners]:
-                continue
-            patch: list[dict[str, Any]] = [
-                {"op": "test", "path": "/metadata/uid", "value": uid_of(pod)},
-                {"op": "add", "path": _STATE, "value": ClaimState.UNCLAIMED.value},
-                {
-                    "op": "add",
-                    "path": pointer("metadata", "labels", FLEET),
-                    "value": self._spec.name,
-                },
-            ]
-            version = pod["metadata"]["resourceVersion"]
-            patch.insert(1, {"op": "test", "path": _VERSION, "value": version})
-            try:
-                stamped = await self._client.patch(
-                    pods(self._namespace, name_of(pod)),
-                    patch,
-                    done=lambda now: labels_of(now).get(FLEET) == self._spec.name,
-                )
-            except (Invalid, NotFound):
-                return await self._stamp(found)  # written meanwhile: look at all again
-            self._store.observe(stamped)
-        return None
+            written = await self._client.patch(path, patch, done=done)
+        except (Invalid, NotFound):
+            return False
+        self._store.observe(written)
+        return True
 
 
 def _all_leave(pods: dict[int, Manifest], target: int) -> bool:

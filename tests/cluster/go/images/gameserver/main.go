@@ -7,7 +7,7 @@
 //	PORT            echoes on UDP and TCP (7777)
 //	EXTRA_PORTS     more of them: "7778,7779"
 //	TLS_PORT        the TCP echo inside TLS, with a certificate of its own
-//	HTTP_PORT       HTTP and WebSocket (8080): /, /healthz, /ws
+//	HTTP_PORT       HTTP and WebSocket (8080): /, /client (its address), /healthz, /ws
 //	READY_AFTER     seconds until /healthz answers 200 (0)
 //	NEVER_READY     /healthz never answers 200
 //	EXIT_AFTER      seconds until it exits, with EXIT_CODE (0)
@@ -145,6 +145,10 @@ func serveHTTP(name string, started time.Time) func() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s\n", name, r.URL.Path)
+	})
+	mux.HandleFunc("/client", func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		fmt.Fprintln(w, host)
 	})
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if os.Getenv("NEVER_READY") != "" || time.Since(started) < seconds("READY_AFTER") {
