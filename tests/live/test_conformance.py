@@ -1,6 +1,5 @@
 """The conformance suite on every strategy of ours."""
 
-import zlib
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -98,6 +97,9 @@ class TestIstioRouteByPort(_Routed):
     ports = (Port("game", 7777, "TCP"), Port("admin", 7778, "TCP"))
 
     def strategy_in(self, namespace: str) -> IstioRoute:
-        """Namespaces that share a gateway have pools of their own."""
-        first = 20000 + 100 * (zlib.crc32(namespace.encode()) % 100)
-        return IstioRoute(ByPort(PortPool(first, first + 99)), address="10.99.0.1")
+        """Two namespaces may not share a gateway's ports: each has a gateway of its own."""
+        return IstioRoute(
+            ByPort(PortPool(20000, 20099)),
+            selector={"istio": namespace},
+            address=f"{namespace}.example.com",
+        )
