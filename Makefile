@@ -12,8 +12,12 @@ env: ## Make .venv from the lock (done by every other target)
 	@$(PYTHON) .ci/env.py
 
 .PHONY: test
-test: check docs ## Check all: lint, types, docs, then every test on a real cluster, started and stopped
-	$(RUN) pytest
+test: check docs embedded ## Check all: lint, types, docs, every test on the embedded cluster and on a real one
+	$(RUN) pytest --on real
+
+.PHONY: embedded
+embedded: env ## Run every test that needs no real cluster: about a minute, no root
+	$(RUN) pytest --on embedded -n 6
 
 .PHONY: istio
 istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery

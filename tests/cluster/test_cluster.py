@@ -11,8 +11,10 @@ import pytest
 
 from podfleet import Endpoint, Protocol
 from tests.cluster.fixtures import LiveCluster
+from tests.cluster.naming import resolve
 from tests.live.arena import eventually, over_tcp, over_udp
-from tests.live.naming import resolve
+
+pytestmark = pytest.mark.only("real", "it is about that cluster itself")
 
 FAKE_NODES, FAKE_PODS = 200, 1000
 
@@ -41,7 +43,7 @@ def test_a_host_port_is_reached_over_tcp_and_udp_on_one_number(
     cluster: LiveCluster, namespace: str
 ) -> None:
     ports = [{"containerPort": 7777, "hostPort": 34000, "protocol": p} for p in ("TCP", "UDP")]
-    cluster.apply(pod(cluster, namespace, "gs", ports=ports))
+    cluster.apply([pod(cluster, namespace, "gs", ports=ports)])
     host = ready(cluster, namespace, "gs")["status"]["hostIP"]
     endpoint = Endpoint(host, 34000, Protocol.TCPUDP, "game")
     assert over_udp(endpoint) == over_tcp(endpoint) == "gs hello"
@@ -49,7 +51,7 @@ def test_a_host_port_is_reached_over_tcp_and_udp_on_one_number(
 
 def test_a_server_speaks_http_and_websocket(cluster: LiveCluster, namespace: str) -> None:
     ports = [{"containerPort": 8080, "hostPort": 34001}]
-    cluster.apply(pod(cluster, namespace, "web", ports=ports))
+    cluster.apply([pod(cluster, namespace, "web", ports=ports)])
     url = f"http://{ready(cluster, namespace, 'web')['status']['hostIP']}:34001"
     with urllib.request.urlopen(f"{url}/lobby", timeout=5) as answer:
         assert answer.read() == b"web /lobby\n"
@@ -71,7 +73,7 @@ def test_the_stable_name_of_a_pod_is_resolved(cluster: LiveCluster, namespace: s
         "metadata": {"name": "arena", "namespace": namespace},
         "spec": {"clusterIP": "None", "selector": {"game": "gs-1"}},
     }
-    cluster.apply(service, pod(cluster, namespace, "gs-1", hostname="gs-1", subdomain="arena"))
+    cluster.apply([service, pod(cluster, namespace, "gs-1", hostname="gs-1", subdomain="arena")])
     address = ready(cluster, namespace, "gs-1")["status"]["podIP"]
     name = f"gs-1.arena.{namespace}.svc.cluster.local"
     assert eventually(lambda: resolve(name)) == address
@@ -88,7 +90,7 @@ def test_a_node_port_is_open_on_the_pods_own_node_alone(
     }
     metadata = {"name": "np", "namespace": namespace}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
-    cluster.apply(service, pod(cluster, namespace, "np"))
+    cluster.apply([service, pod(cluster, namespace, "np")])
     own = ready(cluster, namespace, "np")["status"]["hostIP"]
     number = cluster.json("get", "service", "np", "-n", namespace)["spec"]["ports"][0]["nodePort"]
 
@@ -105,7 +107,7 @@ def test_a_node_port_is_open_on_the_pods_own_node_alone(
 
 def test_a_server_can_be_told_to_end(cluster: LiveCluster, namespace: str) -> None:
     env = {"EXIT_AFTER": "0.5", "EXIT_CODE": "3", "LAST_LINE": "the map is gone"}
-    cluster.apply(pod(cluster, namespace, "ends", env=env))
+    cluster.apply([pod(cluster, namespace, "ends", env=env)])
 
     def ended() -> Any:
         shown = cluster.json("get", "pod", "ends", "-n", namespace)["status"]
@@ -134,7 +136,7 @@ def fake_nodes(cluster: LiveCluster, kwok: None) -> Iterator[None]:
         }
         for number in range(FAKE_NODES)
     ]
-    cluster.apply_quickly(nodes)
+    cluster.create_quickly(nodes)
     try:
         yield
     finally:
@@ -146,7 +148,7 @@ def test_a_thousand_fake_pods_run_on_fake_nodes(
 ) -> None:
     tolerations = [{"key": "fake", "operator": "Exists"}]
     placed = {"tolerations": tolerations, "nodeSelector": {"type": "fake"}}
-    cluster.apply_quickly(
+    cluster.create_quickly(
         [pod(cluster, namespace, f"fake-{number}", **placed) for number in range(FAKE_PODS)]
     )
 

@@ -8,6 +8,7 @@ from benchmarks import cold_allocate
 from tests.cluster.fixtures import LiveCluster
 
 
+@pytest.mark.only("real", "it compares with kubectl, on the cluster that figures are told of")
 def test_the_cold_benchmark_measures_what_it_says(
     cluster: LiveCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -192,7 +192,8 @@ def test_ports_are_known_again_after_a_restart(backend: Backend) -> None:
         held = {server.endpoint.port: (f"{backend.namespace}/{server.name}",)}
         assert dict(pool.in_use) == held
         fleet.stop()
-        backend.cluster.kubectl("delete", "pod", server.name, "-n", backend.namespace)
+        backend.delete("pods", server.name)
+        eventually(lambda: not backend.pods())
         fleet.start()
         assert not pool.in_use  # it went while nobody watched
 

@@ -19,8 +19,8 @@ from podfleet import (
     StatefulSet,
 )
 from podfleet.testing import StrategyConformance, TestCluster
+from tests.cluster.naming import resolve
 from tests.live.arena import ANY_NODE
-from tests.live.naming import resolve
 from tests.live.routes import follow
 
 SERVERS = 30

@@ -136,9 +136,9 @@ def test_a_blackout_while_a_server_starts_is_survived(broken: tuple[FaultyApi, B
     with make(Fleet, backend, pool) as fleet:
         fleet.allocate(session="before", timeout=30)
         with api.blackout():
-            backend.cluster.kubectl(
-                "delete", "pods", "-n", backend.namespace, "--all", "--grace-period=1"
-            )
+            for pod in backend.pods():
+                backend.delete("pods", pod["metadata"]["name"], grace=1)
+            eventually(lambda: not backend.pods())
             quiet = len(api.seen)
             eventually(lambda: len(api.seen) > quiet + 2)
         eventually(lambda: not fleet.servers())

@@ -10,9 +10,9 @@ from attrs import evolve
 
 from podfleet import ConfigurationError, Fleet, HeadlessDNS
 from tests.cluster.fixtures import Backend
+from tests.cluster.naming import ask, resolve
 from tests.cluster.places import CLUSTER_DNS
 from tests.live.arena import eventually, make, over_udp
-from tests.live.naming import ask, resolve
 
 
 def test_a_name_resolves_within_two_seconds_of_ready(backend: Backend) -> None:
@@ -60,6 +60,9 @@ with fleet:
 """
 
 
+@pytest.mark.only(
+    "real", "a resolv.conf names no ports, and the embedded DNS has a port of its own"
+)
 def test_a_server_is_handed_out_when_its_name_resolves(backend: Backend, tmp_path: Path) -> None:
     """The backend asks the cluster's DNS: as in a Pod, with a resolv.conf of its own."""
     if backend.cluster.ours is None:
@@ -94,7 +97,7 @@ def test_an_existing_service_is_used(backend: Backend) -> None:
             "publishNotReadyAddresses": True,
         },
     }
-    backend.cluster.apply(service)
+    backend.cluster.apply([service])
     with fleet:
         server = fleet.allocate(timeout=30)
         host = server.endpoint.host

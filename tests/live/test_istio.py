@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import json
 import socket
 import ssl
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from podfleet import (
     PortPoolExhausted,
     Route,
 )
+from podfleet.kube.paths import object_path
 from podfleet.testing import TestCluster
 from tests.cluster.fixtures import Backend
 from tests.cluster.istio import Gateway
@@ -106,6 +106,7 @@ def answer_of(dial: Callable[[Endpoint, str], str], endpoint: Endpoint, gateway:
 
 
 @pytest.mark.istio
+@pytest.mark.only("real", "through Istio's own gateway")
 @pytest.mark.parametrize(
     "by",
     [ByHost("play.example.com", port=PORT), ByPath(port=PORT), ByHeader(port=PORT)],
@@ -122,6 +123,7 @@ def test_http_and_websocket_reach_the_right_server(
 
 
 @pytest.mark.istio
+@pytest.mark.only("real", "through Istio's own gateway")
 def test_a_session_is_routed(backend: Backend, gateway: Gateway) -> None:
     exposure = IstioRoute(ByHost("play.example.com", port=PORT), carries="session")
     fleet, servers = allocate(backend, exposure, 8080)
@@ -132,6 +134,7 @@ def test_a_session_is_routed(backend: Backend, gateway: Gateway) -> None:
 
 
 @pytest.mark.istio
+@pytest.mark.only("real", "through Istio's own gateway")
 def test_tls_reaches_the_right_server_by_sni(backend: Backend, gateway: Gateway) -> None:
     by = ByHost("play.example.com", port=28443, tls="passthrough")
     fleet, servers = allocate(backend, IstioRoute(by), 8443)
@@ -141,6 +144,7 @@ def test_tls_reaches_the_right_server_by_sni(backend: Backend, gateway: Gateway)
 
 
 @pytest.mark.istio
+@pytest.mark.only("real", "through Istio's own gateway")
 def test_tcp_reaches_the_right_server_by_port(backend: Backend, gateway: Gateway) -> None:
     exposure = IstioRoute(ByPort(PortPool(28100, 28109)), address=gateway.address)
     fleet, servers = allocate(backend, exposure, 7777)
@@ -152,6 +156,7 @@ def test_tcp_reaches_the_right_server_by_port(backend: Backend, gateway: Gateway
 
 
 @pytest.mark.istio
+@pytest.mark.only("real", "through Istio's own gateway")
 def test_a_released_server_is_reached_by_nobody(backend: Backend, gateway: Gateway) -> None:
     fleet, servers = allocate(backend, IstioRoute(ByPath(port=PORT), address=gateway.address), 8080)
     with fleet:
@@ -195,15 +200,15 @@ def test_the_address_of_a_load_balancer(backend: Backend, istio_crds: None) -> N
         f"no Gateway {backend.namespace}/public",
         f"no Service {backend.namespace}/ingress",
     ]
-    backend.cluster.apply(service, gateway)
-    status = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.80"}]}}}
+    backend.cluster.apply([service, gateway])
+    given = {"ingress": [{"ip": "203.0.113.80"}]}
     with fleet, ThreadPoolExecutor(1) as background:
         allocating = background.submit(fleet.allocate, timeout=30)
         eventually(lambda: [server for server in fleet.servers() if server.state.value == "ready"])
         assert not allocating.done()
-        backend.cluster.kubectl(
-            *("patch", "service", "ingress", "-n", backend.namespace),
-            *("--subresource=status", "--type=merge", "-p", json.dumps(status)),
+        backend.cluster.patch(
+            f"{object_path('v1', 'services', backend.namespace, 'ingress')}/status",
+            {"op": "add", "path": "/status/loadBalancer", "value": given},
         )
         server = allocating.result()
         assert server.endpoint.url("ws", "/ws") == f"ws://203.0.113.80:80/{server.name}/ws"
@@ -257,6 +262,7 @@ def leads_nowhere(cluster: TestCluster, endpoint: Endpoint) -> bool:
     ],
     ids=lambda by: f"{type(by).__name__}-{getattr(by, 'tls', None)}",
 )
+@pytest.mark.only("real", "the embedded cluster stores Istio's objects, and does not check them")
 def test_istio_knows_every_field(
     backend: Backend, istio_crds: None, podfleet_cluster: TestCluster, by: Route
 ) -> None:

@@ -14,6 +14,7 @@ from podfleet import (
     Port,
     PortPool,
     PortPoolExhausted,
+    RangeFull,
     StatefulSet,
 )
 from podfleet.testing import Fault
@@ -37,7 +38,7 @@ def squat(backend: Backend, *numbers: int) -> None:
         }
         for number in numbers
     ]
-    backend.cluster.apply(*services)
+    backend.cluster.apply(services)
 
 
 def test_foreign_services_in_the_range_are_gone_around(backend: Backend) -> None:
@@ -73,7 +74,7 @@ def test_a_number_that_becomes_free_is_used(backend: Backend) -> None:
     ) as fleet:
         with pytest.raises(PortPoolExhausted):
             fleet.allocate(timeout=3)
-        backend.cluster.kubectl("delete", "service", "squatter-32120", "-n", backend.namespace)
+        backend.delete("services", "squatter-32120")
         assert fleet.allocate(timeout=30).endpoint.port == 32120
 
 
@@ -91,10 +92,8 @@ def test_a_range_that_is_full_is_exhausted(backend: Backend) -> None:
             batch = 512
             while batch:  # ever smaller ones, until not a single one is left
                 try:
-                    backend.cluster.apply_quickly([many(batch)])
-                except RuntimeError as error:
-                    if "range is full" not in str(error):
-                        raise
+                    backend.cluster.create(many(batch))
+                except RangeFull:
                     batch //= 2
             with pytest.raises(Exhausted, match="range is full"):
                 fleet.allocate(timeout=30)
@@ -109,7 +108,8 @@ def test_a_range_that_is_full_is_exhausted(backend: Backend) -> None:
             with over_a_set, pytest.raises(Exhausted, match="range is full"):
                 over_a_set.allocate(timeout=30)
         finally:  # before any other test wants one
-            backend.cluster.kubectl("delete", "services", "--all", "-n", backend.namespace)
+            for service in backend.objects("v1", "services"):
+                backend.delete("services", service["metadata"]["name"])
 
 
 def test_a_lost_reply_to_the_service_makes_one_service(backend: Backend) -> None:
@@ -118,7 +118,7 @@ def test_a_lost_reply_to_the_service_makes_one_service(backend: Backend) -> None
         with make(Fleet, through, exposure=NodePortPerPod(address=ANY_NODE)) as fleet:
             server = fleet.allocate(timeout=30)
             assert eventually(lambda: over_tcp(server.endpoint)) == f"{server.name} hello"
-        shown = backend.cluster.json("get", "services", "-n", backend.namespace)["items"]
+        shown = backend.objects("v1", "services")
         assert [service["metadata"]["name"] for service in shown] == [server.name]
         assert api.count("POST") == 2  # the Pod, and its Service: looked up, not repeated
 
@@ -128,8 +128,8 @@ def client_address(host: str, port: int) -> tuple[str, str]:
     dialed = http.client.HTTPConnection(host, port, timeout=5)
     try:
         dialed.request("GET", "/client")
-        seen = dialed.getresponse().read().decode().strip()
-        return seen, str(dialed.sock.getsockname()[0])
+        own = str(dialed.sock.getsockname()[0])
+        return dialed.getresponse().read().decode().strip(), own
     finally:
         dialed.close()
 

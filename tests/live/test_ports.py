@@ -6,12 +6,14 @@ import pytest
 
 from podfleet import (
     AllocationTimeout,
+    Cluster,
     Fleet,
     HostPort,
     NodeAddress,
     Port,
     PortPool,
     PortPoolExhausted,
+    wait_ready,
 )
 from tests.cluster.fixtures import Backend
 from tests.live.arena import ANY_NODE, eventually, make, over_tcp, over_udp, template
@@ -35,11 +37,10 @@ def occupy(backend: Backend, *numbers: int) -> None:
     """Have strangers listen on these numbers of every node."""
     nodes = [node["metadata"]["name"] for node in backend.cluster.nodes()]
     strangers = [stranger(backend, node, number) for node in nodes for number in numbers]
-    backend.cluster.apply(*strangers)
-    names = [f"pod/{pod['metadata']['name']}" for pod in strangers]
-    backend.cluster.kubectl(
-        "wait", "-n", backend.namespace, "--for=condition=Ready", "--timeout=60s", *names
-    )
+    backend.cluster.apply(strangers)
+    admin = Cluster(kubeconfig=backend.cluster.kubeconfig)
+    for pod in strangers:
+        wait_ready(pod["metadata"]["name"], namespace=backend.namespace, cluster=admin)
 
 
 def test_allocations_succeed_around_a_foreign_pod_on_each_node(backend: Backend) -> None:
@@ -117,8 +118,7 @@ def test_a_probe_dials_the_server_before_it_is_handed_out(backend: Backend) -> N
     exposure = HostPort(PortPool(31250, 31251), address=ANY_NODE)
     with make(Fleet, backend, exposure=exposure, probe=b"anybody there?") as fleet:
         server = fleet.allocate(timeout=30)
-        log = backend.cluster.kubectl("logs", "-n", backend.namespace, server.name)
-        assert log
+        assert backend.cluster.log(backend.namespace, server.name)
 
 
 def test_a_server_that_does_not_answer_the_probe_is_not_handed_out(backend: Backend) -> None:

@@ -18,6 +18,8 @@ from podfleet import (
 from tests.cluster.fixtures import Backend
 from tests.live.arena import ANY_NODE, eventually, make, template
 
+ENFORCE = "pod-security.kubernetes.io/enforce"
+
 
 def only(findings: tuple[Finding, ...]) -> Finding:
     """Return the one finding, which has all its parts."""
@@ -57,18 +59,19 @@ def test_missing_rights_are_named_one_by_one(backend: Backend) -> None:
 
 def test_a_policy_that_forbids_host_ports(backend: Backend) -> None:
     fleet = make(Fleet, backend)
-    label = ("label", "--overwrite", "namespace", backend.namespace)
-    backend.cluster.kubectl(*label, "pod-security.kubernetes.io/enforce=baseline")
+    path = f"/api/v1/namespaces/{backend.namespace}"
+    backend.cluster.label(path, ENFORCE, "baseline")
     settled(fleet)
     finding = one_soon(fleet)
     assert "refuses this fleet's Pods" in finding.what
     assert "hostPort" in finding.why
     assert "NodePortPerPod" in finding.remedy
     command = finding.remedy.partition(";")[0]
-    assert command.startswith("kubectl label")
-    backend.cluster.kubectl(*command.split()[1:])
+    said = f"kubectl label --overwrite namespace {backend.namespace} {ENFORCE}=privileged"
+    assert command == said
+    backend.cluster.label(path, ENFORCE, "privileged")  # what that does
     eventually(lambda: fleet.preflight() == ())
-    backend.cluster.kubectl(*label, "pod-security.kubernetes.io/enforce=baseline")
+    backend.cluster.label(path, ENFORCE, "baseline")
     nodeport = make(Fleet, backend, exposure=NodePortPerPod(address=ANY_NODE))
     assert settled(nodeport) == ()  # as the finding said
 
@@ -109,7 +112,7 @@ def test_a_service_of_that_name_with_another_selector(backend: Backend) -> None:
         "metadata": {"name": "arena", "namespace": backend.namespace},
         "spec": {"clusterIP": "None", "selector": {"app": "shop"}},
     }
-    backend.cluster.apply(service)
+    backend.cluster.apply([service])
     finding = only(settled(fleet))
     assert f"Service {backend.namespace}/arena differs" in finding.what
     assert "'app': 'shop'" in finding.what
@@ -125,7 +128,7 @@ def test_a_quota_that_is_used_up(backend: Backend) -> None:
         "metadata": {"name": "none", "namespace": backend.namespace},
         "spec": {"hard": {"pods": "0"}},
     }
-    backend.cluster.apply(quota)
+    backend.cluster.apply([quota])
     settled(fleet)
     finding = one_soon(fleet)
     assert "exceeded quota" in finding.why

@@ -58,6 +58,7 @@ def test_no_secret_is_in_an_error_or_a_repr(backend: Backend, tmp_path: Path) ->
     assert secret not in repr(caught.value) + str(caught.value) + repr(fleet)
 
 
+@pytest.mark.only("real", "the embedded cluster has no TLS: it is on a loopback address")
 def test_an_untrusted_certificate_is_refused(backend: Backend, tmp_path: Path) -> None:
     config = json.loads(backend.kubeconfig.read_text())
     server = config["clusters"][0]["cluster"]["server"]
@@ -119,6 +120,7 @@ with fleet:
 ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"  # /var/run is /run
 
 
+@pytest.mark.only("real", "a process has no mounts of its own")
 def test_inside_a_pod_the_service_account_is_used(backend: Backend, tmp_path: Path) -> None:
     """With the files and variables that a Pod has, in a mount namespace of its own."""
     if backend.cluster.ours is None:

@@ -18,9 +18,10 @@ from podfleet import (
     StatefulSet,
 )
 from podfleet.fleet import replicas
+from podfleet.kube.paths import object_path
 from tests.cluster.fixtures import Backend
+from tests.cluster.naming import resolve
 from tests.live.arena import ANY_NODE, eventually, make, over_udp, template
-from tests.live.naming import resolve
 
 
 def over(backend: Backend, workload: StatefulSet, **changes: Any) -> Fleet:
@@ -29,8 +30,13 @@ def over(backend: Backend, workload: StatefulSet, **changes: Any) -> Fleet:
 
 
 def replicas_of(backend: Backend, name: str = "arena") -> int:
-    shown = backend.cluster.json("get", "statefulset", name, "-n", backend.namespace)
+    shown = backend.cluster.get("apps/v1", "statefulsets", backend.namespace, name)
     return int(shown["spec"]["replicas"])
+
+
+def ready_replicas(backend: Backend) -> int:
+    (shown,) = backend.objects("apps/v1", "statefulsets")
+    return int(shown["status"].get("readyReplicas", 0))
 
 
 def pod_names(backend: Backend) -> list[str]:
@@ -130,8 +136,8 @@ def test_a_mark_of_a_scale_down_that_was_killed_is_taken_away(
     monkeypatch.setattr(replicas, "_MARK_LASTS", 1.0)
     with over(backend, StatefulSet(replicas=1, limit=1)) as fleet:
         eventually(lambda: fleet.servers("ready"))
-        mark = ("label", "--overwrite", "pod", "arena-0", "podfleet.dev/state=retiring")
-        backend.cluster.kubectl(*mark, "-n", backend.namespace)
+        path = object_path("v1", "pods", backend.namespace, "arena-0")
+        backend.cluster.label(path, "podfleet.dev/state", "retiring")
         eventually(lambda: fleet.servers("stopping"))
         assert fleet.allocate(timeout=30).name == "arena-0"
 
@@ -154,9 +160,8 @@ def test_a_set_that_was_there_before(backend: Backend) -> None:
             },
         },
     }
-    backend.cluster.apply(legacy)
-    kubectl = ("wait", "--for=jsonpath={.status.readyReplicas}=2", "statefulset/legacy")
-    backend.cluster.kubectl(*kubectl, "-n", backend.namespace, "--timeout=60s")
+    backend.cluster.apply([legacy])
+    eventually(lambda: ready_replicas(backend) == 2)
     uids = {pod["metadata"]["uid"] for pod in backend.pods()}
     exposure = NodePortPerPod(address=ANY_NODE)
     with pytest.raises(ConfigurationError, match="adopt=True"):

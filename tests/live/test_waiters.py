@@ -53,17 +53,17 @@ def start(backend: Backend, name: str, **env: str) -> None:
     }
     spec = {"restartPolicy": "Never", "containers": [container]}
     metadata = {"name": name, "namespace": backend.namespace}
-    backend.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    backend.cluster.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}])
 
 
 def delete(backend: Backend, name: str) -> None:
     """Begin to delete a Pod."""
-    backend.cluster.kubectl("delete", "pod", name, "-n", backend.namespace, "--wait=false")
+    backend.delete("pods", name)
 
 
 def is_ready(backend: Backend, name: str) -> bool:
     """Return whether the API server shows the Pod Ready."""
-    pod = backend.cluster.json("get", "pod", name, "-n", backend.namespace)
+    pod = backend.cluster.get("v1", "pods", backend.namespace, name)
     conditions = {one["type"]: one["status"] for one in pod["status"]["conditions"]}
     return bool(conditions["Ready"] == "True")
 
@@ -128,8 +128,7 @@ def test_a_timeout_tells_the_last_status_seen(backend: Backend) -> None:
 
 
 def _probe_failed(backend: Backend) -> bool:
-    events = backend.cluster.json("get", "events", "-n", backend.namespace)["items"]
-    return any("503" in event["message"] for event in events)
+    return any("503" in event["message"] for event in backend.objects("v1", "events"))
 
 
 def test_a_pod_that_never_came_is_told_to_be_missing(backend: Backend) -> None:
@@ -142,10 +141,7 @@ def test_a_pod_that_is_deleted_meanwhile_has_failed(backend: Backend) -> None:
     start(backend, "arena-0", NEVER_READY="1")
 
     def delete_now() -> None:
-        backend.cluster.kubectl(
-            *("delete", "pod", "arena-0", "-n", backend.namespace),
-            *("--grace-period=0", "--force", "--wait=false"),
-        )
+        backend.delete("pods", "arena-0", grace=0)
 
     with (
         meanwhile(delete_now),

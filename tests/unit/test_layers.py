@@ -19,6 +19,7 @@ LAYERS = (
     {"waiters"},
     {"fleet"},
     {"sync"},
+    {"local"},
     {"testing"},
 )
 HEIGHT = {layer: height for height, peers in enumerate(LAYERS) for layer in peers}

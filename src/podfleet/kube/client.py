@@ -56,10 +56,14 @@ class _Transport(RESTClientObject):
 
     A connection that is dropped in the middle, as a watch is, ends its TLS in the background;
     if the event loop ends first, the socket is left open.
+
+    Args:
+        made: The client's own, in whose place it goes.
     """
 
-    def __init__(self, configuration: Any) -> None:
-        super().__init__(configuration)
+    def __init__(self, made: RESTClientObject) -> None:
+        # Not made anew: to load the system's certificates once more takes 20 ms.
+        vars(self).update(vars(made))
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def _create_connector(self) -> aiohttp.TCPConnector:
@@ -261,7 +265,9 @@ class KubeClient:
     ) -> dict[str, Any]:
         """Send a write until it is known that it was carried out, and only once."""
         unknown = False
-        async for attempt in retrying():
+        # A Conflict is none of ours: the API server gave up applying a patch between the writes of
+        # others (apiserver, endpoints/handlers/patch.go: it tries five times). Nothing was written.
+        async for attempt in retrying(Conflict):
             with attempt:
                 try:
                     if unknown and (found := await self._look(where)) and done(found):
@@ -272,8 +278,9 @@ class KubeClient:
                     unknown = True
                     raise
                 except (AlreadyExists, Invalid, NotFound):
-                    # Perhaps by our own earlier try, whose reply was lost.
-                    if unknown and (found := await self._look(where)) and done(found):
+                    # Perhaps by our own earlier try, whose reply was lost; or something on the
+                    # way sent this one twice.
+                    if (found := await self._look(where)) and done(found):
                         return found
                     raise
         raise AssertionError("unreachable: the last try raises")
@@ -376,7 +383,7 @@ class KubeClient:
     async def _load(self) -> None:
         connection = await self._cluster.load()
         api = ApiClient(connection.configuration)
-        api.rest_client = _Transport(connection.configuration)
+        api.rest_client = _Transport(api.rest_client)
         before, self._api = self._api, api
         self._connection = connection
         if before is not None:

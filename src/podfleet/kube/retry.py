@@ -36,10 +36,14 @@ def _wait(state: RetryCallState) -> float:
     return min(asked, _LONGEST_WAIT) + _backoff(state)
 
 
-def retrying() -> AsyncRetrying:
-    """Return a fresh retry loop: six tries, about 3 seconds of waiting in the mean."""
+def retrying(*also: type[Exception]) -> AsyncRetrying:
+    """Return a fresh retry loop: six tries, about 3 seconds of waiting in the mean.
+
+    Args:
+        also: What else may go well the next time.
+    """
     return AsyncRetrying(
-        retry=retry_if_exception_type(RETRYABLE),
+        retry=retry_if_exception_type((*RETRYABLE, *also)),
         wait=_wait,
         stop=stop_after_attempt(_ATTEMPTS),
         reraise=True,

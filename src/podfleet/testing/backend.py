@@ -1,24 +1,30 @@
 """A backend in a process of its own: to be restarted, or killed between two of its writes.
 
-The process is given an `Order`, allocates a server as that says, and prints what clients dial.
+The process is given an `Order`, allocates a server as that says, and tells what clients dial.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
+import multiprocessing
 import sys
 from collections.abc import Callable
 from importlib import util
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import asdict, frozen
+from attrs import frozen
 
 from podfleet.model import GameServer
 from podfleet.sync import Fleet
 
-__all__ = ["Order", "describe", "main", "start"]
+__all__ = ["BackendProcess", "Order", "describe"]
+
+_FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+_CONTEXT: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
+# Forked from a process that has imported all this already, one starts within milliseconds.
+if _FORKS:
+    _CONTEXT.set_forkserver_preload(["pytest", __name__])
 
 
 class _MakesFleets(Protocol):
@@ -50,14 +56,44 @@ class Order:
     timeout: float = 60.0
 
 
-def start(order: Order) -> subprocess.Popen[str]:
-    """Start such a backend; its standard output is the answer, once it has ended."""
-    told = json.dumps({"order": asdict(order), "path": sys.path})
-    return subprocess.Popen(  # noqa: S603 (this very interpreter, and this module)
-        [sys.executable, "-c", f"from {__name__} import main; main()", told],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+class BackendProcess:
+    """Such a backend, which begins at once.
+
+    Args:
+        order: What it is to do.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._answer, answers = _CONTEXT.Pipe(duplex=False)
+        self._process = _CONTEXT.Process(target=_play, args=(order, answers), daemon=True)
+        self._process.start()
+        answers.close()
+
+    def kill(self) -> None:
+        """End it, by SIGKILL."""
+        self._process.kill()
+
+    def wait(self, timeout: float) -> dict[str, Any] | None:
+        """Return what clients dial; ``None`` if it was killed before.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            RuntimeError: It failed by itself, or is too slow; what happened is on its stderr.
+        """
+        self._process.join(timeout)
+        code = self._process.exitcode
+        try:
+            if code == 0:
+                told: dict[str, Any] = self._answer.recv()
+                return told
+            if code is not None and code < 0:
+                return None
+            self._process.kill()
+            raise RuntimeError(f"the backend's process ended with {code} within {timeout:g} s")
+        finally:
+            self._answer.close()
 
 
 def describe(server: GameServer) -> dict[str, Any]:
@@ -80,12 +116,8 @@ def _load(order: Order) -> _MakesFleets:
     return made()
 
 
-def main() -> None:
+def _play(order: Order, answers: Connection) -> None:
     """Be that backend."""
-    told = json.loads(sys.argv[1])
-    sys.path[:] = told["path"]
-    order = Order(**told["order"])
     kubeconfig = Path(order.kubeconfig)
     with _load(order).fleet(order.fleet, order.namespace, kubeconfig, order.image) as fleet:
-        server = fleet.allocate(order.session, timeout=order.timeout)
-        print(json.dumps(describe(server)))  # noqa: T201 (it is the answer)
+        answers.send(describe(fleet.allocate(order.session, timeout=order.timeout)))

@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,8 @@ from attrs import frozen
 
 from podfleet.errors import NotFound
 from podfleet.kube import Cluster, KubeClient
-from podfleet.kube.paths import object_path
+from podfleet.kube.paths import object_path, pointer
+from podfleet.local import LocalCluster
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of
 from podfleet.sync import Fleet
@@ -27,6 +28,7 @@ __all__ = ["Place", "TestCluster", "eventually"]
 
 _ACCOUNT = "backend"
 _CLUSTER_WIDE = ("clusterroles", "clusterrolebindings")
+_PAUSE = (0.002, 0.05)  # seconds between two looks: at first, and at the most
 _T = TypeVar("_T")
 
 
@@ -75,13 +77,16 @@ class TestCluster:
         kubeconfig: The administrator's.
         image: Where the cluster finds a game server that answers every datagram, and every
             line, with its Pod's name first.
+        local: The embedded cluster, if it is that: to move its clock, kill servers, lose Nodes.
     """
 
     __test__ = False  # not a test, whatever pytest makes of its name
 
-    def __init__(self, kubeconfig: Path, image: str) -> None:
+    def __init__(self, kubeconfig: Path, image: str, *, local: LocalCluster | None = None) -> None:
         self.kubeconfig = kubeconfig
         self.image = image
+        self.local = local
+        self._client = KubeClient(Cluster(kubeconfig=kubeconfig))
         self._plurals: dict[tuple[str, str], tuple[str, bool]] = {}
 
     @contextmanager
@@ -118,9 +123,36 @@ class TestCluster:
         """Return objects of a kind, of a namespace or without one."""
         return self._list(object_path(api_version, plural, namespace))
 
-    def delete(self, path: str) -> bool:
+    def get(self, api_version: str, plural: str, namespace: str | None, name: str) -> Manifest:
+        """Return one object.
+
+        Raises:
+            NotFound: There is none of that name.
+        """
+        path = object_path(api_version, plural, namespace, name)
+        return self._run(lambda client: client.get(path))
+
+    def create(self, manifest: Manifest) -> None:
+        """Make an object under a name that the API server may choose."""
+        path = self._path_of(manifest, collection=True)
+        self._run(lambda client: client.ask(path, manifest))
+
+    def patch(self, path: str, *operations: Mapping[str, Any]) -> Manifest:
+        """Apply the operations of a JSON patch to the object of that path."""
+        return self._run(lambda client: client.patch(path, operations, done=lambda _: False))
+
+    def label(self, path: str, key: str, value: str) -> None:
+        """Set a label."""
+        self.patch(path, {"op": "add", "path": pointer("metadata", "labels", key), "value": value})
+
+    def log(self, namespace: str, pod: str) -> str:
+        """Return what a Pod's one container printed."""
+        path = object_path("v1", "pods", namespace, pod)
+        return self._run(lambda client: client.text(f"{path}/log"))
+
+    def delete(self, path: str, *, grace: int | None = None) -> bool:
         """Delete an object; ``False`` if there is none."""
-        return self._run(lambda client: client.delete(path, uid=None))
+        return self._run(lambda client: client.delete(path, uid=None, grace=grace))
 
     def _list(self, path: str) -> list[Manifest]:
         return list(self._run(lambda client: client.get(path))["items"])
@@ -153,7 +185,7 @@ class TestCluster:
         }
         return json.dumps(config)
 
-    def _path_of(self, manifest: Manifest) -> str:
+    def _path_of(self, manifest: Manifest, *, collection: bool = False) -> str:
         api_version = manifest["apiVersion"]
         kind = (api_version, manifest["kind"])
         if kind not in self._plurals:
@@ -164,17 +196,15 @@ class TestCluster:
                     self._plurals[api_version, one["kind"]] = (one["name"], one["namespaced"])
         plural, is_namespaced = self._plurals[kind]
         namespace = manifest["metadata"].get("namespace", "default") if is_namespaced else None
-        return object_path(api_version, plural, namespace, name_of(manifest))
+        object_name = None if collection else name_of(manifest)
+        return object_path(api_version, plural, namespace, object_name)
+
+    def close(self) -> None:
+        """Close its connections; they are opened again when needed."""
+        portal.run(self._client.close())
 
     def _run(self, work: Callable[[KubeClient], Coroutine[Any, Any, _T]]) -> _T:
-        async def connected() -> _T:
-            client = KubeClient(Cluster(kubeconfig=self.kubeconfig))
-            try:
-                return await work(client)
-            finally:
-                await client.close()
-
-        return portal.run(connected())
+        return portal.run(work(self._client))
 
 
 def eventually(condition: Callable[[], _T], timeout: float = 30.0) -> _T:
@@ -184,6 +214,7 @@ def eventually(condition: Callable[[], _T], timeout: float = 30.0) -> _T:
         AssertionError: It never was within the timeout, in seconds.
     """
     deadline = time.monotonic() + timeout
+    pause = _PAUSE[0]
     while True:
         try:
             found = condition()
@@ -193,4 +224,5 @@ def eventually(condition: Callable[[], _T], timeout: float = 30.0) -> _T:
             if found:
                 return found
         assert time.monotonic() < deadline, f"still {found!r} after {timeout:g} s"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(_PAUSE[1], 2 * pause)

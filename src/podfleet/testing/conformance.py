@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -15,6 +13,7 @@ import pytest
 
 from podfleet.errors import ConfigurationError, PodfleetError
 from podfleet.exposure import ExposureStrategy
+from podfleet.fleet import orphans
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Cluster
 from podfleet.model import Endpoint, GameServer, GameServerTemplate, Manifest, Port
@@ -23,7 +22,7 @@ from podfleet.model.names import FLEET, MAX_FLEET_NAME
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.workload import StatefulSet
 from podfleet.sync import Fleet
-from podfleet.testing.backend import Order, describe, start
+from podfleet.testing.backend import BackendProcess, Order, describe
 from podfleet.testing.cluster import Place, TestCluster, eventually
 from podfleet.testing.dialing import over_tcp, over_udp
 from podfleet.testing.proxy import Fault, FaultyApi
@@ -131,10 +130,8 @@ class StrategyConformance:
         """Read back from the cluster alone, by another process."""
         with self._granted(place) as fleet:
             before = fleet.allocate("match-1", timeout=_TIMEOUT)
-        backend = start(self._order(place, fleet.name, place.kubeconfig))
-        answer, _ = backend.communicate(timeout=_TIMEOUT)
-        assert backend.returncode == 0
-        assert json.loads(answer) == describe(before)
+        backend = BackendProcess(self._order(place, fleet.name, place.kubeconfig))
+        assert backend.wait(_TIMEOUT) == describe(before)
         self._assert_answered(before)
 
     def test_two_fleets_of_one_name_do_not_touch(
@@ -143,12 +140,11 @@ class StrategyConformance:
         """In two namespaces, for one session, each with the numbers that the other may want."""
         with podfleet_cluster.place() as other:
             place.grant(self._fleet(place))
-            backend = start(self._order(place, "arena", place.kubeconfig))
+            backend = BackendProcess(self._order(place, "arena", place.kubeconfig))
             with self._granted(other) as fleet:
                 ours = fleet.allocate("match-1", timeout=_TIMEOUT)
-                answer, _ = backend.communicate(timeout=_TIMEOUT)
-                assert backend.returncode == 0
-                theirs = json.loads(answer)
+                theirs = backend.wait(_TIMEOUT)
+                assert theirs is not None
                 assert [server.name for server in fleet.servers("allocated")] == [ours.name]
                 self._assert_answered(ours)
                 mine = {(one[0], one[3], *one[4].items()) for one in describe(ours)["endpoints"]}
@@ -205,8 +201,12 @@ class StrategyConformance:
             self._assert_answered(fleet.allocate("match-1", timeout=_TIMEOUT))
             assert [shown.uid for shown in fleet.servers("allocated")] == [server.uid]
 
-    def test_killed_after_any_of_its_writes(self, place: Place) -> None:
+    def test_killed_after_any_of_its_writes(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """After a restart and one reconcile nothing is left, and every port is free again."""
+        # There is no other backend, which might be about to claim what is ready.
+        monkeypatch.setattr(orphans, "_AFTER", 0.5)
         place.grant(self._fleet(place))
         # The first to come to a StatefulSet writes other things than those after it.
         times = 1 if self.workload is None else 3
@@ -269,10 +269,8 @@ class StrategyConformance:
             place.kubeconfig, after_write=lambda n: backend.kill() if n == fatal else None
         )
         with proxy.kubeconfig(place.kubeconfig) as kubeconfig:
-            backend = start(self._order(place, "arena", kubeconfig, session))
-            backend.communicate(timeout=_TIMEOUT)
-        assert backend.returncode in (0, -signal.SIGKILL)
-        return backend.returncode != 0
+            backend = BackendProcess(self._order(place, "arena", kubeconfig, session))
+            return backend.wait(_TIMEOUT) is None
 
     def _fleet(self, place: Place, name: str = "arena", kubeconfig: Path | None = None) -> Fleet:
         return self.fleet(name, place.namespace, kubeconfig or place.kubeconfig, place.image)

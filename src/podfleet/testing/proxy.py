@@ -1,4 +1,4 @@
-"""A reverse proxy before the real API server, which can be told to fail."""
+"""A reverse proxy before the API server, which can be told to fail."""
 
 import asyncio
 import base64
@@ -16,6 +16,17 @@ from attrs import define, field
 
 __all__ = ["Fault", "FaultyApi"]
 
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    422: "Invalid",
+    429: "TooManyRequests",
+    503: "ServiceUnavailable",
+}
 _HOP_BY_HOP = {"transfer-encoding", "connection", "content-length", "content-encoding", "host"}
 
 
@@ -27,9 +38,18 @@ class Fault:
         method: The HTTP method.
         path: A regular expression that the path with its query must contain.
         times: To how many requests.
-        status: Answer with this status, without asking the API server; 0 for no answer.
+        status: Answer with this status, without asking the API server. With none of these, cut
+            the connection instead.
+        headers: Headers of that answer: ``{"Retry-After": "1"}``.
         lose_reply: Let the API server carry it out, then cut the connection.
-        headers: Headers of the answer.
+        delay: Seconds to wait before the API server is asked.
+        duplicate: Send it to the API server twice, as a retrying proxy does; answer with the
+            second answer.
+        silent: Neither ask nor answer, and keep the connection open: a half-open one.
+
+    Example:
+        >>> Fault("POST", "/pods$", status=429, headers={"Retry-After": "1"}).times
+        1
     """
 
     method: str
@@ -38,6 +58,9 @@ class Fault:
     status: int = 0
     lose_reply: bool = False
     headers: dict[str, str] = field(factory=dict)
+    delay: float = 0.0
+    duplicate: bool = False
+    silent: bool = False
 
     def takes(self, request: web.Request) -> bool:
         """Return whether this fault is for the request, and count it."""
@@ -74,6 +97,9 @@ class FaultyApi:
         self.seen: list[str] = []
         """Every request: ``"PATCH /api/v1/..."``."""
         self.faults: list[Fault] = []
+        """What is yet to fail; ``clear()`` it to have all go well again."""
+        self.path = kubeconfig
+        """The kubeconfig that goes through here, while `kubeconfig` is entered."""
         self._dark = False
         self._open: list[web.Request] = []
         self._watches: list[tuple[web.Request, web.StreamResponse]] = []
@@ -170,10 +196,42 @@ class FaultyApi:
             self._cut(request)
             return web.Response()
         fault = next((fault for fault in self.faults if fault.takes(request)), None)
-        if fault is not None and not fault.lose_reply:
-            if not fault.status:
-                self._cut(request)
-            return web.Response(status=fault.status or 500, headers=fault.headers)
+        if fault is not None:
+            if fault.silent:
+                await asyncio.get_running_loop().create_future()
+            await asyncio.sleep(fault.delay)
+            if not (fault.lose_reply or fault.delay or fault.duplicate):
+                return self._refuse(request, fault)
+        if fault is not None and fault.duplicate:
+            await self._ask(request)
+        return await self._forward(request, fault)
+
+    async def _ask(self, request: web.Request) -> None:
+        """Have a request carried out, and take no note of the answer."""
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+        url = self._upstream + request.path_qs
+        content = await request.read()
+        async with self._session.request(
+            request.method, url, headers=headers, data=content
+        ) as answer:
+            await answer.read()
+
+    def _refuse(self, request: web.Request, fault: Fault) -> web.Response:
+        if not fault.status:
+            self._cut(request)
+        status = fault.status or 500
+        told = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "code": status,
+            "reason": _REASONS.get(status, "InternalError"),
+            "message": f"podfleet.testing answers {status}",
+        }
+        return web.json_response(told, status=status, headers=fault.headers)
+
+    async def _forward(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
         try:
             async with self._session.request(
@@ -183,7 +241,7 @@ class FaultyApi:
                 data=await request.read(),
                 timeout=ClientTimeout(total=None),
             ) as upstream:
-                if fault is not None:
+                if fault is not None and fault.lose_reply:
                     await upstream.read()
                     self._cut(request)
                     return web.Response()
@@ -222,14 +280,14 @@ class FaultyApi:
         """Serve, and give a kubeconfig that goes through here, with the credentials of another."""
         config = json.loads(original.read_text())
         config["clusters"][0]["cluster"] = {"server": self.start()}
-        through = original.with_name(f"through-proxy-{id(self)}.kubeconfig")
-        through.touch(mode=0o600)
-        through.write_text(json.dumps(config))
+        self.path = original.with_name(f"through-proxy-{id(self)}.kubeconfig")
+        self.path.touch(mode=0o600)
+        self.path.write_text(json.dumps(config))
         try:
-            yield through
+            yield self.path
         finally:
             self.stop()
-            through.unlink()
+            self.path.unlink()
 
     def _call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

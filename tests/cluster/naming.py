@@ -3,17 +3,19 @@
 from dns.exception import DNSException
 from dns.resolver import Answer, Resolver
 
-from tests.cluster.places import CLUSTER_DNS
+server: tuple[str, int] = ("", 0)
+"""Address and port of the DNS of the cluster that the tests run on: its fixture sets it."""
 
 
 def ask(name: str, kind: str) -> Answer:
-    """Return the records that CoreDNS gives for a name.
+    """Return the records that the cluster's DNS gives for a name.
 
     Raises:
         OSError: It gives none.
     """
     resolver = Resolver(configure=False)
-    resolver.nameservers = [CLUSTER_DNS]
+    resolver.nameservers = [server[0]]
+    resolver.port = server[1]
     try:
         return resolver.resolve(f"{name}.", kind, lifetime=5.0)
     except DNSException as error:

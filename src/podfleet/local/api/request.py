@@ -1,0 +1,102 @@
+"""What a request to the Kubernetes API is about: read from its method, path and query. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
+
+from attrs import frozen
+
+from podfleet.local.objects.kinds import Kind
+from podfleet.local.objects.rights import Action
+from podfleet.local.objects.statuses import Refusal, not_implemented
+
+__all__ = ["Target", "find"]
+
+# Groups that every real cluster has: what is asked of them and is not here is named.
+_BUILT_IN = (
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+)
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+
+
+@frozen
+class Target:
+    """What a request is about.
+
+    Args:
+        kind: The kind of the objects.
+        namespace: Theirs; ``""`` for all, or for what is in none.
+        name: The object's; ``""`` for a collection.
+        subresource: ``status``, ``log``, ``token``, or ``""``.
+    """
+
+    kind: Kind
+    namespace: str
+    name: str
+    subresource: str
+
+    def action(self, method: str, query: Mapping[str, str]) -> Action:
+        """Return what the sender wants to do, as RBAC has it."""
+        if method == "GET":
+            verb = "get" if self.name else "list"
+            verb = "watch" if is_true(query.get("watch")) else verb
+        elif method == "DELETE":
+            verb = "delete" if self.name else "deletecollection"
+        else:
+            verb = _VERBS[method]
+        resource = self.kind.plural + (f"/{self.subresource}" if self.subresource else "")
+        namespace = self.name if self.kind.plural == "namespaces" else self.namespace
+        return Action(verb, self.kind.group, resource, namespace, self.name)
+
+
+def is_true(value: str | None) -> bool:
+    """Return whether a parameter of a query is set."""
+    return value in ("true", "True", "1")
+
+
+def find(kinds: Sequence[Kind], path: str) -> Target | None:
+    """Return what a path leads to; ``None`` if it is no resource's.
+
+    Raises:
+        Refusal: Nothing that is here.
+    """
+    parts = [unquote(part) for part in path.strip("/").split("/")]
+    root = {"api": 2, "apis": 3}.get(parts[0])
+    if root is None or len(parts) <= root:
+        return None
+    group, version, rest = "" if root == 2 else parts[1], parts[root - 1], parts[root:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    plural, name, subresource, *more = [*rest, "", ""][: max(3, len(rest))]
+    for kind in kinds:
+        if (kind.group, kind.version, kind.plural) == (group, version, plural) and not more:
+            _check_subresource(kind, subresource)
+            return Target(kind, namespace, name, subresource)
+    if group in _BUILT_IN:
+        raise not_implemented(f"{plural} in {f'{group}/{version}' if group else version}")
+    raise Refusal(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def _check_subresource(kind: Kind, subresource: str) -> None:
+    known = {"pods": ("log",), "serviceaccounts": ("token",)}.get(kind.plural, ())
+    if subresource and subresource not in known and not (kind.status and subresource == "status"):
+        raise not_implemented(f"{kind.plural}/{subresource}")

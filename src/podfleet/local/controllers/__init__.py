@@ -1,0 +1,1 @@
+"""What makes the embedded cluster's objects come true, but for running Pods."""

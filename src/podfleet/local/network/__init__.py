@@ -1,0 +1,1 @@
+"""How the Pods of the embedded cluster are reached."""

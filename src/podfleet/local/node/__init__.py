@@ -1,0 +1,1 @@
+"""The embedded cluster's nodes: how a Pod becomes a process of this machine."""
