@@ -1,5 +1,6 @@
 """Which rights, which cluster, which namespace: and what is said when they are wrong."""
 
+import base64
 import json
 import os
 import subprocess
@@ -129,7 +130,8 @@ def test_inside_a_pod_the_service_account_is_used(backend: Backend, tmp_path: Pa
     config = json.loads(backend.kubeconfig.read_text())
     server = config["clusters"][0]["cluster"]
     (tmp_path / "token").write_text(config["users"][0]["user"]["token"])
-    (tmp_path / "ca.crt").write_bytes(Path(server["certificate-authority"]).read_bytes())
+    authority = base64.b64decode(server["certificate-authority-data"])
+    (tmp_path / "ca.crt").write_bytes(authority)
     (tmp_path / "namespace").write_text(backend.namespace)
     host, _, port = server["server"].removeprefix("https://").partition(":")
     enter = f"mount -t tmpfs none /run && mkdir -p {ACCOUNT} && cp {tmp_path}/* {ACCOUNT}"

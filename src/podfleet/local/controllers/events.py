@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from podfleet.local.objects.kinds import EVENT
 from podfleet.local.objects.registry import Registry
@@ -24,6 +24,7 @@ class Events:
     """
 
     registry: Registry
+    _told: dict[tuple[str, str, str], str] = field(factory=dict)
 
     def tell(
         self,
@@ -49,7 +50,8 @@ class Events:
         """
         namespace = about["metadata"].get("namespace", "default")
         now = self.registry.clock.stamp()
-        known = self._known(namespace, about, reason, message)
+        told = uid_of(about), reason, message
+        known = self.registry.store.get(EVENT, (namespace, self._told.get(told, "")))
         if known is not None:
             count = {"count": known["count"] + 1, "lastTimestamp": now}
             self.registry.write(EVENT, namespace, name_of(known), count)
@@ -78,16 +80,7 @@ class Events:
             "eventTime": None,
         }
         try:
-            self.registry.create(EVENT, namespace, event)
+            made = self.registry.create(EVENT, namespace, event)
         except Refusal:  # the namespace is going
             return
-
-    def _known(self, namespace: str, about: Manifest, reason: str, message: str) -> Manifest | None:
-        for event in self.registry.store.all(EVENT, namespace):
-            if (event["involvedObject"].get("uid"), event.get("reason"), event.get("message")) == (
-                uid_of(about),
-                reason,
-                message,
-            ):
-                return event
-        return None
+        self._told[told] = name_of(made)
