@@ -251,6 +251,74 @@ def test_what_a_node_runs_again_after_it_was_lost(admin: TestCluster, local: Loc
     assert container["restartCount"] == 1
 
 
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        ({"tcpSocket": {"port": "late"}}, "connect: connection refused"),
+        ({"exec": {"command": ["test", "-e", "$FILE"]}}, ""),
+        ({"httpGet": {"port": 8080, "path": "/healthz"}}, "statuscode: 503"),
+    ],
+    ids=["tcp", "exec", "http"],
+)
+def test_a_probe_passes_when_its_server_is_ready(
+    admin: TestCluster, tmp_path: Path, probe: dict[str, Any], words: str
+) -> None:
+    file = tmp_path / "ready"
+    if "exec" in probe:
+        probe = {"exec": {"command": ["test", "-e", str(file)]}}
+    late = [{"name": "READY_AFTER", "value": "0.5"}]
+    script = f"""
+        import os, pathlib, socket, time
+        time.sleep(0.5)
+        listens = socket.create_server((os.environ["POD_IP"], 7777))
+        pathlib.Path({str(file)!r}).touch()
+        time.sleep(600)
+    """
+    run(
+        admin,
+        "arena",
+        "" if "httpGet" in probe else script,
+        container={
+            "env": late,
+            "ports": [{"name": "late", "containerPort": 7777}],
+            "readinessProbe": {**probe, "periodSeconds": 1},
+        },
+        terminationGracePeriodSeconds=0,
+    )
+    eventually(lambda: phase(admin, "arena") == "Running")
+    assert not is_ready(admin, "arena")
+    eventually(lambda: is_ready(admin, "arena"))
+    events = [event["message"] for event in admin.objects("v1", "events", "default")]
+    assert any(one.startswith("Readiness probe failed") and words in one for one in events)
+
+
+def test_a_server_is_told_before_it_is_asked_to_end(admin: TestCluster, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hook = {"exec": {"command": ["sh", "-c", f"echo $WHO > {told}"]}}
+    run(
+        admin,
+        "arena",
+        container={
+            "env": [{"name": "WHO", "value": "the hook"}],
+            "lifecycle": {"preStop": hook},
+        },
+    )
+    eventually(lambda: is_ready(admin, "arena"))
+    admin.delete("/api/v1/namespaces/default/pods/arena")
+    eventually(lambda: not admin.objects("v1", "pods", "default"))
+    assert told.read_text() == "the hook\n"
+
+
+def test_init_containers_run_first(admin: TestCluster, tmp_path: Path) -> None:
+    file = tmp_path / "map"
+    first = {"name": "loader", "image": PYTHON, "args": [f"open({str(file)!r}, 'w').write('dust')"]}
+    run(admin, "arena", f"print(open({str(file)!r}).read())", initContainers=[first])
+    eventually(lambda: phase(admin, "arena") == "Succeeded")
+    assert admin.log("default", "arena") == "dust\n"
+    (loader,) = show(admin, "arena")["status"]["initContainerStatuses"]
+    assert loader["state"]["terminated"]["reason"] == "Completed"
+
+
 def test_names_are_answered_by_call_and_by_dns(local: LocalCluster, admin: TestCluster) -> None:
     from dns.resolver import Resolver
 
