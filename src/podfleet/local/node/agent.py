@@ -8,6 +8,7 @@ with the cluster's files is removed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,9 +17,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans of our processes become ours
+_ENDING, _LOOK = 3.0, 0.005  # seconds
 _STACK = 128 * 1024  # bytes of each waiting thread
 
 
@@ -39,11 +42,19 @@ class Agent:
                 self._signal(order["id"], order["do"])
 
     def end(self) -> None:
-        """Kill everything."""
-        for process in list(self._processes.values()):
-            _kill(process.pid)
-        for orphan in _children():
-            _kill(orphan)
+        """Kill everything, and what becomes ours when its parents are gone."""
+        until = time.monotonic() + _ENDING
+        while time.monotonic() < until:
+            processes, orphans = list(self._processes.values()), _children()
+            if not processes and not orphans:
+                return
+            for process in processes:
+                _kill(process.pid)
+            for orphan in orphans:
+                _kill(orphan)
+                with contextlib.suppress(OSError):
+                    os.kill(orphan, signal.SIGKILL)  # it may be of another's group
+            time.sleep(_LOOK)
 
     def _start(self, order: dict[str, Any]) -> None:
         try:
@@ -101,16 +112,16 @@ def _kill(pid: int) -> None:
 
 
 def _children() -> list[int]:
-    """Return the processes that are ours by adoption, on Linux."""
+    """Return the processes that are ours, by adoption too, on Linux."""
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdecimal():
             try:
                 with open(f"/proc/{name}/stat") as stat:
-                    parent = stat.read().rpartition(")")[2].split()[1]
+                    state, parent, *_ = stat.read().rpartition(")")[2].split()
             except OSError:
                 continue
-            if parent == str(os.getpid()):
+            if parent == str(os.getpid()) and state != "Z":
                 found.append(int(name))
     return found
 

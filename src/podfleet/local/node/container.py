@@ -228,7 +228,7 @@ class Container:
                 env=env,
                 log=log,
             )
-            return programs.task(image, context)
+            return await programs.task(image, context)
         argv = [*(command or ([] if callable(image) else image)), *args]
         try:
             return await programs.process(argv, env, self.spec.get("workingDir"), log)

@@ -34,6 +34,7 @@ _INHERITED = (
 """What a process has of this one's environment: the rest may hold its secrets."""
 
 _KILLED, _TERMINATED = 137, 143
+_MOMENT = 10  # rounds of the loop
 
 
 @frozen
@@ -255,8 +256,8 @@ class Programs:
         return made
 
     @staticmethod
-    def task(run: InProcess, context: ServerContext) -> Program:
-        """Start a coroutine."""
+    async def task(run: InProcess, context: ServerContext) -> Program:
+        """Start a coroutine, and let it run for a moment, as a process has when it is noticed."""
 
         async def play() -> int | None:
             try:
@@ -265,7 +266,14 @@ class Programs:
                 return error.code if isinstance(error.code, int) else int(error.code is not None)
 
         context.log.touch()
-        return _Task(context, asyncio.get_running_loop().create_task(play()))
+        started = _Task(context, asyncio.get_running_loop().create_task(play()))
+        try:
+            for _ in range(_MOMENT):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            started.kill()
+            raise
+        return started
 
     def _send(self, order: dict[str, Any]) -> None:
         assert self._agent is not None
