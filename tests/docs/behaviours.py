@@ -1,6 +1,6 @@
 """Write the table of docs/kubernetes.md from the tests of tests/live/test_api_behaviours.py.
 
-    python -m tests.docs.behaviours
+python -m tests.docs.behaviours
 """
 
 import ast

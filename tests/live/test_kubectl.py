@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,13 @@ LINES = "import time; print('one', flush=True); time.sleep(1); print('two')"
 async def idle(context: ServerContext) -> None:
     context.print(f"{context.name}: ready for players")
     await asyncio.Event().wait()
+
+
+async def slow(context: ServerContext) -> None:
+    try:
+        await idle(context)
+    except asyncio.CancelledError:
+        await asyncio.sleep(2)  # lets the players finish
 
 
 @frozen
@@ -91,7 +99,11 @@ def pod(name: str, image: str = "arena:1", **fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalCluster]:
-    images: dict[str, Image] = {"arena:1": idle, "lines:1": [sys.executable, "-c", LINES]}
+    images: dict[str, Image] = {
+        "arena:1": idle,
+        "slow:1": slow,
+        "lines:1": [sys.executable, "-c", LINES],
+    }
     with LocalCluster(images, nodes=[Node(name="node-a")]) as cluster:
         yield cluster
 
@@ -136,7 +148,8 @@ def test_get_prints_a_table_of_pods(ask: Kubectl) -> None:
     assert list(row) == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"]
     assert row["IP"].startswith("127.")
     assert row["NODE"] == "node-a"
-    assert ask.table("get", "pods", "--sort-by=.metadata.name") == ask.table("get", "pods")
+    (row,) = ask.table("get", "pods", "--sort-by=.metadata.name")
+    assert (row["NAME"], row["STATUS"]) == ("arena", "Running")
     assert "pod/arena" in ask("get", "all")
 
 
@@ -164,19 +177,22 @@ def test_get_selects(ask: Kubectl) -> None:
 
 
 def test_get_watches(ask: Kubectl) -> None:
+    ask.create_pod("first")
     with ask.running("get", "pods", "--watch") as watching:
         assert watching.stdout is not None
-        ask.create_pod()
-        ask("delete", "pod", "arena")
-        rows = []
+        head = watching.stdout.readline().split()
+        first = watching.stdout.readline().split()
+        ask.create_pod("second")
+        ask("delete", "pod", "second")
+        told = []
         for line in watching.stdout:
-            rows.append(line.split())
+            told.append(tuple(line.split()[:3]))
             if "Terminating" in line:
                 break
-    assert rows[0] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
-    told = [(row[0], row[1], row[2]) for row in rows[1:]]
-    assert told[0] == ("arena", "0/1", "Pending")
-    assert ("arena", "1/1", "Running") in told
+    assert head == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert first[:3] == ["first", "1/1", "Running"]
+    assert told[0] == ("second", "0/1", "Pending")
+    assert ("second", "1/1", "Running") in told
 
 
 def test_describe_shows_the_pod_and_its_events(ask: Kubectl) -> None:
@@ -196,6 +212,8 @@ def test_logs(ask: Kubectl) -> None:
     assert ask("logs", "arena") == "arena: ready for players\n"
     with pytest.raises(RuntimeError, match="container none is not valid for pod arena"):
         ask("logs", "arena", "-c", "none")
+    with pytest.raises(RuntimeError, match="embedded cluster has no times of a log's lines"):
+        ask("logs", "arena", "--since=10s")
 
 
 def test_logs_follow_until_the_server_ends(ask: Kubectl) -> None:
@@ -281,8 +299,10 @@ def test_apply_on_the_server_side(ask: Kubectl) -> None:
 
 
 def test_delete_waits_until_the_pod_is_gone(ask: Kubectl) -> None:
-    ask.create_pod()
+    ask.create_pod(image="slow:1", terminationGracePeriodSeconds=30)
+    began = time.monotonic()
     assert ask("delete", "pod", "arena").startswith('pod "arena" deleted')
+    assert time.monotonic() - began >= 2
     assert ask.shown("pods")["items"] == []
     with pytest.raises(RuntimeError, match=r'\(NotFound\): pods "arena" not found'):
         ask("delete", "pod", "arena")
@@ -295,6 +315,8 @@ def test_wait_for_ready_and_for_delete(ask: Kubectl) -> None:
     assert ready == "pod/arena condition met\n"
     with pytest.raises(RuntimeError, match="timed out waiting for the condition"):
         ask("wait", "--for=delete", "pod/arena", "--timeout=1s")
+    ask("delete", "pod", "arena")
+    ask.create_pod("arena", image="slow:1", terminationGracePeriodSeconds=30)
     with ask.running("wait", "--for=delete", "pod/arena", "--timeout=30s") as waiting:
         ask("delete", "pod", "arena", "--wait=false")
         said, _ = waiting.communicate()
@@ -331,6 +353,11 @@ def test_create_makes_what_it_sends_as_protobuf(ask: Kubectl) -> None:
     assert ask.shown("quota", "room")["spec"] == {"hard": {"pods": "1"}}
     with pytest.raises(RuntimeError, match="embedded cluster has no deployments in apps/v1"):
         ask("create", "deployment", "arena", "--image=arena:1")
+
+
+def test_create_takes_a_list(ask: Kubectl) -> None:
+    items = {"apiVersion": "v1", "kind": "List", "items": [pod("red"), pod("blue")]}
+    assert ask("create", "-f", "-", stdin=items) == "pod/red created\npod/blue created\n"
 
 
 def test_nodes(ask: Kubectl) -> None:

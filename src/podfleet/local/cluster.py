@@ -88,7 +88,7 @@ class LocalCluster:
         if self._engine is not None:
             return
         folder = Path(tempfile.mkdtemp(prefix="podfleet-"))
-        self._engine = Engine(
+        engine = Engine(
             self._nodes,
             self.images,
             folder,
@@ -100,7 +100,8 @@ class LocalCluster:
             target=self._loop.run_forever, name="podfleet-local", daemon=True
         )
         self._thread.start()
-        self._run(self._engine.start())
+        self._run(engine.start())
+        self._engine = engine
 
     def stop(self) -> None:
         """End every server, and remove everything, unless it is stopped."""

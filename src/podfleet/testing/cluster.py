@@ -170,7 +170,10 @@ class TestCluster:
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         token = (await client.ask(f"{account}/token", request))["status"]["token"]
         configuration = (await client.connect()).configuration
-        cluster = {"server": configuration.host}
+        server = configuration.host
+        if self.local is not None:  # its URL ends in a token: the administrator's, so far
+            server = f"{server.rpartition('/')[0]}/{token}"
+        cluster = {"server": server}
         if configuration.ssl_ca_cert:
             authority = await asyncio.to_thread(Path(configuration.ssl_ca_cert).read_bytes)
             cluster["certificate-authority-data"] = base64.b64encode(authority).decode()

@@ -7,7 +7,7 @@ from typing import Any
 
 from podfleet.local.objects.kinds import Kind
 
-__all__ = ["VERSION", "discover"]
+__all__ = ["OPEN_API_V2", "VERSION", "discover"]
 
 VERSION = {
     "major": "1",
@@ -15,6 +15,9 @@ VERSION = {
     "gitVersion": "v1.37.2+podfleet",
     "platform": "podfleet/embedded",
 }
+
+OPEN_API_V2 = b"\n\x032.0"
+"""OpenAPI's old form, in protobuf, without a definition: kubectl then checks nothing by itself."""
 
 _ALL = ("pods", "services", "statefulsets")  # what ``kubectl get all`` shows
 _NO_SCHEMAS: dict[str, Any] = {"components": {"schemas": {}}}

@@ -16,7 +16,7 @@ from aiohttp import web
 from attrs import define, field
 
 from podfleet.local.api import protobuf
-from podfleet.local.api.discovery import discover
+from podfleet.local.api.discovery import OPEN_API_V2, discover
 from podfleet.local.api.request import Target, find, is_true
 from podfleet.local.api.tables import table, wants_table
 from podfleet.local.api.watching import Watch
@@ -30,6 +30,7 @@ from podfleet.local.objects.statuses import (
     bad_request,
     expired,
     invalid,
+    invalid_value,
     required,
 )
 from podfleet.local.objects.store import Record
@@ -94,6 +95,8 @@ class ApiServer:
             user = self.rights.user(credentials)
             if path in ("/healthz", "/livez", "/readyz"):
                 return web.Response(text="ok")
+            if path == "/openapi/v2" and "protobuf" in request.headers.get("Accept", ""):
+                return web.Response(body=OPEN_API_V2, content_type=protobuf.TYPE)
             found = discover(self.kinds, path) if request.method == "GET" else None
             if found is not None:
                 return web.json_response(found)
@@ -121,8 +124,7 @@ class ApiServer:
         if method == "PUT":
             if not isinstance(body, dict):
                 raise bad_request("the body is no object")
-            written = self._update(target, query, lambda _: body)
-            return web.json_response(written)
+            return self._put(target, query, body)
         return self._patch(request, target, body)
 
     async def _read(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
@@ -242,6 +244,23 @@ class ApiServer:
             target.kind, target.namespace, body, dry_run=_is_dry(query, body)
         )
         return web.json_response(made, status=201)
+
+    def _put(
+        self, target: Target, query: Mapping[str, str], body: dict[str, Any]
+    ) -> web.StreamResponse:
+        key = target.namespace, target.name
+        if target.kind.made_by_put and self.registry.store.get(target.kind, key) is None:
+            # A version that it had once is no hindrance.
+            metadata = {**(body.get("metadata") or {}), "resourceVersion": ""}
+            wanted = {**body, "metadata": metadata}
+            dry = _is_dry(query, body)
+            made = self.registry.create(target.kind, target.namespace, wanted, dry_run=dry)
+            return web.json_response(made, status=201)
+        if target.kind.needs_version and not (body.get("metadata") or {}).get("resourceVersion"):
+            self.registry.get(target.kind, target.namespace, target.name)
+            error = invalid_value("metadata.resourceVersion", "", "must be specified for an update")
+            raise invalid(target.kind, target.name, [error])
+        return web.json_response(self._update(target, query, lambda _: body))
 
     def _token(self, target: Target, body: dict[str, Any]) -> web.StreamResponse:
         self.registry.get(target.kind, target.namespace, target.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from podfleet.local.node.machine import Machine
 from podfleet.local.node.pod import PodWorker
 from podfleet.local.objects.kinds import POD
-from podfleet.local.objects.statuses import bad_request
+from podfleet.local.objects.statuses import bad_request, not_implemented
 from podfleet.local.objects.store import Change
 from podfleet.model import Manifest
 from podfleet.model.manifest import uid_of
@@ -66,6 +66,9 @@ class Kubelet:
         Raises:
             Refusal: There is no such container, or it has not started.
         """
+        for asked in ("sinceSeconds", "sinceTime", "timestamps"):
+            if query.get(asked, "false") != "false":
+                raise not_implemented(f"times of a log's lines ({asked})")
         names = [one["name"] for one in pod["spec"]["containers"]]
         init = [one["name"] for one in pod["spec"].get("initContainers") or []]
         container = query.get("container") or names[0]

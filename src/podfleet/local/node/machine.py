@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from podfleet.local.node.programs import Images, Programs
 from podfleet.local.objects.registry import Registry
 
 __all__ = ["Machine"]
+
+_log = logging.getLogger(__name__)
 
 
 @define
@@ -51,8 +54,13 @@ class Machine:
         """Have something done in the background, until the cluster stops."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("the embedded cluster failed in %r", task, exc_info=task.exception())
 
     async def stop(self) -> None:
         """End what runs in the background."""

@@ -259,10 +259,11 @@ def _service_spec(spec: Manifest) -> Iterator[FieldError]:
         if name and name in names:
             yield duplicate(f"{at}.name", name)
         names.add(name)
-        if not isinstance(port.get("port"), int) or not 1 <= port["port"] <= 65535:
-            yield invalid_value(
-                f"{at}.port", port.get("port", 0), "must be between 1 and 65535, inclusive"
-            )
+        for field in ("port", "targetPort"):
+            number = port.get(field, 0)
+            if isinstance(number, int) and not 1 <= number <= 65535:
+                words = "must be between 1 and 65535, inclusive"
+                yield invalid_value(f"{at}.{field}", number, words)
         if port["protocol"] not in _PROTOCOLS:
             yield unsupported(f"{at}.protocol", port["protocol"], _PROTOCOLS)
         if port.get("nodePort") and spec["type"] == "ClusterIP":
@@ -271,6 +272,8 @@ def _service_spec(spec: Manifest) -> Iterator[FieldError]:
         key = (port.get("port"), port["protocol"])
         if key in seen:
             yield duplicate(at, {"port": port["port"], "protocol": port["protocol"]})
+            if spec["type"] in ("NodePort", "LoadBalancer"):  # they would have one number
+                yield duplicate(f"{at}.nodePort", port.get("nodePort", 0))
         seen.add(key)
 
 

@@ -66,6 +66,16 @@ class Kind:
         return f"{self.name}.{self.group}" if self.group else self.name
 
     @property
+    def made_by_put(self) -> bool:
+        """Whether a replace of what is not there makes it (``AllowCreateOnUpdate``)."""
+        return self.group == _RBAC or self.plural in ("services", "events", "leases")
+
+    @property
+    def needs_version(self) -> bool:
+        """Whether a replace must say which version it replaces."""
+        return self.group == _ISTIO or self.plural == "leases"
+
+    @property
     def has_generation(self) -> bool:
         """Whether its objects count the changes of their spec (of podfleet's: all but these)."""
         return self.plural in ("pods", "statefulsets") or self.group == _ISTIO

@@ -94,8 +94,7 @@ class Registry:
         wanted: dict[str, Any] = copy.deepcopy(dict(body))
         metadata = _prepare(kind, namespace, wanted)
         self._check_namespace(kind, namespace, metadata.get("name") or "")
-        if metadata.get("resourceVersion"):
-            raise internal("resourceVersion should not be set on objects to be created")
+        version = metadata.get("resourceVersion")
         for own in _OWN:
             metadata.pop(own, None)
         if not metadata.get("name") and metadata.get("generateName"):
@@ -108,6 +107,8 @@ class Registry:
         self._refuse(kind, wanted, checks.made(kind, wanted))
         initial_status(kind, wanted)
         admission.admit(self.store, kind, wanted)
+        if version:
+            raise internal("resourceVersion should not be set on objects to be created")
         key = (namespace, name_of(wanted))
         if self.store.get(kind, key) is not None:
             raise already_exists(kind, key[1])
