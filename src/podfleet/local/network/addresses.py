@@ -14,6 +14,7 @@ from podfleet.errors import PodfleetError
 __all__ = ["Addresses"]
 
 _SHARED = "127.0.0.1"
+_OWN_PORTS = range(10000, 30000)  # below those that systems give to clients
 _PODS = 2**15 - 512  # addresses for Pods: 127.x.2.0 to 127.x.127.255
 
 
@@ -118,6 +119,13 @@ class Addresses:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_SHARED, 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free for TCP and for UDP, and that no connection is given by chance."""
+    while True:
+        port = random.choice(_OWN_PORTS)
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind((_SHARED, port))
+        except OSError:
+            continue
+        return port
