@@ -52,8 +52,8 @@ cluster-down: env ## Stop the test cluster and remove every trace of it
 	$(RUN) tests.cluster down
 
 .PHONY: demo
-demo: env ## Run the first endpoint on your cluster, or else on the test cluster
-	.ci/demo
+demo: env ## Run the first endpoint, without a cluster
+	.venv/bin/python examples/first_endpoint.py
 
 .PHONY: bench
 bench: env ## Run the benchmarks on the test cluster

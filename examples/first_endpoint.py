@@ -1,29 +1,36 @@
 """Allocate a game server, dial it, print what it answers, release it.
 
-On the cluster that kubectl uses: ``python examples/first_endpoint.py``. The game server is a UDP
-echo in a stock Python image; ``--image REF`` takes another that answers UDP datagrams on 7777.
+Without a cluster: ``python examples/first_endpoint.py``. On the one that kubectl uses: with
+``--cluster``. The game server is a UDP echo, there in a stock Python image; ``--image REF`` takes
+another that answers UDP datagrams on 7777.
 """
 
 import argparse
 import socket
+import sys
+from contextlib import ExitStack
 
-from podfleet import Fleet, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
+from podfleet import Cluster, Fleet, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
+from podfleet.local import LocalCluster
 
 ECHO = """
-import socket
+import os, socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.bind(("", 7777))
+server.bind((os.environ.get("POD_IP", ""), 7777))  # set on the embedded cluster
 while True:
     data, client = server.recvfrom(2048)
     server.sendto(b"echo: " + data, client)
 """
 
 
-def game_server(image: str | None) -> GameServerTemplate:
+PYTHON = "python:3-alpine"
+
+
+def game_server(image: str | None, python: str) -> GameServerTemplate:
     """Return what a server is: the image given, or an echo that needs none of its own."""
     return GameServerTemplate(
-        image=image or "python:3-alpine",
-        command=None if image else ["python", "-c", ECHO],
+        image=image or PYTHON,
+        command=None if image else [python, "-c", ECHO],
         ports=[Port("game", 7777, "UDP")],
         pod={"spec": {"terminationGracePeriodSeconds": 1}},  # it saves nothing when it ends
     )
@@ -39,17 +46,28 @@ def dial(host: str, port: int, message: bytes) -> bytes:
 
 
 def main() -> None:
-    """Run one match."""
+    """Choose the cluster."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--image", help="a game server that answers UDP on 7777")
-    image = arguments.parse_args().image
+    arguments.add_argument("--cluster", action="store_true", help="on the cluster of kubectl")
+    arguments.add_argument("--image", help="a game server there that answers UDP on 7777")
+    chosen = arguments.parse_args()
+    with ExitStack() as running:
+        if chosen.cluster or chosen.image:
+            play(Cluster(), game_server(chosen.image, "python"))
+        else:
+            local = running.enter_context(LocalCluster({PYTHON: [sys.executable]}))
+            play(local.cluster, game_server(None, sys.executable))
 
+
+def play(cluster: Cluster, template: GameServerTemplate) -> None:
+    """Run one match on a cluster."""
     # internal=True: on a cluster of one's own the nodes often have private addresses only.
     exposure = HostPort(PortPool(7000, 7999), address=NodeAddress(internal=True))
     fleet = Fleet(
         "first-endpoint",
-        template=game_server(image),
+        template=template,
         exposure=exposure,
+        cluster=cluster,
         probe=b"ping",  # hand it out only when it answers: it has no readiness probe
     )
     with fleet:

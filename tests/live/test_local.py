@@ -5,8 +5,10 @@ import functools
 import json
 import os
 import platform
+import re
 import socket
 import ssl
+import subprocess
 import sys
 import textwrap
 import threading
@@ -509,6 +511,17 @@ def test_a_server_in_this_process_is_a_coroutine(local: LocalCluster, admin: Tes
     wrong: Any = blocks
     with pytest.raises(ConfigurationError, match=r"images\['blocks:1'\].*async def"):
         local.images["blocks:1"] = wrong
+
+
+def test_the_example_needs_no_cluster() -> None:
+    example = Path(__file__).parents[2] / "examples" / "first_endpoint.py"
+    done = subprocess.run(
+        [sys.executable, str(example)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    first, second, third = done.stdout.splitlines()
+    assert re.fullmatch(r"first-endpoint-\w{10} on local: 127\.[\d.]+:7000/UDP", first)
+    assert (second, third) == ("It answers: echo: hello", "Released.")
 
 
 def test_wrong_use_is_told() -> None:
