@@ -1,17 +1,23 @@
-"""What a request to the Kubernetes API is about: read from its method, path and query. Pure."""
+"""What a request to the Kubernetes API is about: its path, its query, its sender and its body."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote
 
+import yaml
+from aiohttp import web
 from attrs import frozen
 
+from podfleet.local.api import protobuf
 from podfleet.local.objects.kinds import Kind
 from podfleet.local.objects.rights import Action
-from podfleet.local.objects.statuses import Refusal, not_implemented
+from podfleet.local.objects.selectors import Match, by_fields, by_labels
+from podfleet.local.objects.statuses import Refusal, bad_request, not_implemented
 
-__all__ = ["Target", "find"]
+__all__ = ["Target", "credentials", "find", "is_dry", "is_true", "read_body", "selected"]
 
 # Groups that every real cluster has: what is asked of them and is not here is named.
 _BUILT_IN = (
@@ -34,6 +40,8 @@ _BUILT_IN = (
     "scheduling.k8s.io",
     "storage.k8s.io",
 )
+_LARGEST = 3 * 2**20  # bytes of a body, as the real server takes them
+_ROOTS = ("api", "apis", "healthz", "livez", "openapi", "readyz", "version")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
@@ -100,3 +108,55 @@ def _check_subresource(kind: Kind, subresource: str) -> None:
     known = {"pods": ("log",), "serviceaccounts": ("token",)}.get(kind.plural, ())
     if subresource and subresource not in known and not (kind.status and subresource == "status"):
         raise not_implemented(f"{kind.plural}/{subresource}")
+
+
+def credentials(request: web.BaseRequest) -> tuple[str, str]:
+    """Return the path of a request, and the token that came with it.
+
+    The token is in the header, or the first part of the path; the header's counts.
+    """
+    header = request.headers.get("Authorization", "")
+    first, _, rest = request.path.removeprefix("/").partition("/")
+    return (request.path, header) if first in _ROOTS else (f"/{rest}", header or first)
+
+
+async def read_body(request: web.BaseRequest) -> Any:
+    """Return what was sent: JSON, YAML, or an object in protobuf; ``None`` for nothing.
+
+    Raises:
+        Refusal: It cannot be read.
+    """
+    raw = await request.read()
+    if len(raw) > _LARGEST:
+        words = f"Request entity too large: limit is {_LARGEST}"
+        raise Refusal(413, "RequestEntityTooLarge", words)
+    if not raw:
+        return None
+    if request.content_type == protobuf.TYPE:
+        return protobuf.decode(raw)
+    try:
+        return json.loads(raw)
+    except ValueError:
+        if "yaml" not in request.content_type:
+            words = "error decoding patch" if request.method == "PATCH" else "couldn't parse it"
+            raise bad_request(f"{words}: the body is no JSON") from None
+    try:
+        return yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise bad_request(f"error decoding YAML: {error}") from None
+
+
+def selected(kind: Kind, query: Mapping[str, str]) -> Match:
+    """Return which objects a query selects.
+
+    Raises:
+        Refusal: It cannot be read.
+    """
+    labels = by_labels(query.get("labelSelector", ""))
+    fields = by_fields(kind, query.get("fieldSelector", ""))
+    return lambda shown: labels(shown) and fields(shown)
+
+
+def is_dry(query: Mapping[str, str], options: Mapping[str, Any]) -> bool:
+    """Return whether a write is only to be checked."""
+    return query.get("dryRun") == "All" or options.get("dryRun") == ["All"]

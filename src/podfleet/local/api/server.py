@@ -11,20 +11,26 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from aiohttp import web
 from attrs import define, field
 
 from podfleet.local.api import protobuf
 from podfleet.local.api.discovery import OPEN_API_V2, discover
-from podfleet.local.api.request import Target, find, is_true
+from podfleet.local.api.request import (
+    Target,
+    credentials,
+    find,
+    is_dry,
+    is_true,
+    read_body,
+    selected,
+)
 from podfleet.local.api.tables import table, wants_table
 from podfleet.local.api.watching import Watch
 from podfleet.local.objects import patches
 from podfleet.local.objects.kinds import ISTIO, POD, Kind
 from podfleet.local.objects.registry import Registry
 from podfleet.local.objects.rights import Rights, User, review
-from podfleet.local.objects.selectors import Match, by_fields, by_labels
 from podfleet.local.objects.statuses import (
     Refusal,
     bad_request,
@@ -41,10 +47,8 @@ __all__ = ["ApiServer", "Logs"]
 Logs = Callable[[Manifest, Mapping[str, str]], AsyncIterator[bytes]]
 """Yields a container's log, as the query asks for it."""
 
-_LARGEST = 3 * 2**20  # bytes of a body, as the real server takes them
 _PAGES = 64  # lists that are remembered for the next page
 _TOKEN_SECONDS = 3600.0
-_ROOTS = ("api", "apis", "healthz", "livez", "openapi", "readyz", "version")
 
 
 @define
@@ -91,8 +95,8 @@ class ApiServer:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            path, credentials = _credentials(request)
-            user = self.rights.user(credentials)
+            path, token = credentials(request)
+            user = self.rights.user(token)
             if path in ("/healthz", "/livez", "/readyz"):
                 return web.Response(text="ok")
             if path == "/openapi/v2" and "protobuf" in request.headers.get("Accept", ""):
@@ -116,7 +120,7 @@ class ApiServer:
         self.rights.check(user, target.action(method, query))
         if method == "GET":
             return await self._read(request, target)
-        body = await _body(request)
+        body = await read_body(request)
         if method == "POST":
             return self._post(target, query, body, user)
         if method == "DELETE":
@@ -146,7 +150,7 @@ class ApiServer:
     def _list(
         self, target: Target, query: Mapping[str, str], *, as_table: bool
     ) -> web.StreamResponse:
-        store, match = self.registry.store, _selected(target.kind, query)
+        store, match = self.registry.store, selected(target.kind, query)
         if query.get("continue"):
             version, records = self._rest(query["continue"])
         else:
@@ -211,7 +215,7 @@ class ApiServer:
         if not since.isdecimal():
             raise bad_request(f"invalid resource version: {since!r}")
         initial = is_true(query.get("sendInitialEvents"))
-        match = _selected(target.kind, query)
+        match = selected(target.kind, query)
 
         def encode(record: Record) -> bytes:
             if not as_table:
@@ -241,7 +245,7 @@ class ApiServer:
         if not target.kind.stored:
             return web.json_response(review(self.rights, user, body), status=201)
         made = self.registry.create(
-            target.kind, target.namespace, body, dry_run=_is_dry(query, body)
+            target.kind, target.namespace, body, dry_run=is_dry(query, body)
         )
         return web.json_response(made, status=201)
 
@@ -253,7 +257,7 @@ class ApiServer:
             # A version that it had once is no hindrance.
             metadata = {**(body.get("metadata") or {}), "resourceVersion": ""}
             wanted = {**body, "metadata": metadata}
-            dry = _is_dry(query, body)
+            dry = is_dry(query, body)
             made = self.registry.create(target.kind, target.namespace, wanted, dry_run=dry)
             return web.json_response(made, status=201)
         if target.kind.needs_version and not (body.get("metadata") or {}).get("resourceVersion"):
@@ -279,7 +283,7 @@ class ApiServer:
             target.name,
             change,
             subresource=target.subresource,
-            dry_run=_is_dry(query, {}),
+            dry_run=is_dry(query, {}),
         )
 
     def _patch(self, request: web.BaseRequest, target: Target, body: Any) -> web.StreamResponse:
@@ -309,7 +313,7 @@ class ApiServer:
             if refusal.code != 404:
                 raise
             made = self.registry.create(
-                target.kind, target.namespace, body, dry_run=_is_dry(query, body)
+                target.kind, target.namespace, body, dry_run=is_dry(query, body)
             )
             self.registry.remember_applied(made["metadata"]["uid"], manager, body)
             return web.json_response(made, status=201)
@@ -323,10 +327,10 @@ class ApiServer:
             options["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
         if query.get("propagationPolicy"):
             options["propagationPolicy"] = query["propagationPolicy"]
-        dry = _is_dry(query, options)
+        dry = is_dry(query, options)
         if target.name:
             return self._delete_one(target, options, dry=dry)
-        match = _selected(target.kind, query)
+        match = selected(target.kind, query)
         found = [
             one
             for one in self.registry.store.all(target.kind, target.namespace or None)
@@ -383,44 +387,3 @@ class ApiServer:
         finally:
             self._streams.discard(stream)
         return response
-
-
-def _credentials(request: web.BaseRequest) -> tuple[str, str]:
-    """Return the path of a request, and the token that came with it.
-
-    The token is in the header, or the first part of the path; the header's counts.
-    """
-    header = request.headers.get("Authorization", "")
-    first, _, rest = request.path.removeprefix("/").partition("/")
-    return (request.path, header) if first in _ROOTS else (f"/{rest}", header or first)
-
-
-async def _body(request: web.BaseRequest) -> Any:
-    raw = await request.read()
-    if len(raw) > _LARGEST:
-        words = f"Request entity too large: limit is {_LARGEST}"
-        raise Refusal(413, "RequestEntityTooLarge", words)
-    if not raw:
-        return None
-    if request.content_type == protobuf.TYPE:
-        return protobuf.decode(raw)
-    try:
-        return json.loads(raw)
-    except ValueError:
-        if "yaml" not in request.content_type:
-            words = "error decoding patch" if request.method == "PATCH" else "couldn't parse it"
-            raise bad_request(f"{words}: the body is no JSON") from None
-    try:
-        return yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        raise bad_request(f"error decoding YAML: {error}") from None
-
-
-def _selected(kind: Kind, query: Mapping[str, str]) -> Match:
-    labels = by_labels(query.get("labelSelector", ""))
-    fields = by_fields(kind, query.get("fieldSelector", ""))
-    return lambda shown: labels(shown) and fields(shown)
-
-
-def _is_dry(query: Mapping[str, str], options: Mapping[str, Any]) -> bool:
-    return query.get("dryRun") == "All" or options.get("dryRun") == ["All"]
