@@ -444,7 +444,7 @@ def test_one_loopback_address_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with LocalCluster({IMAGE: gameserver}) as cluster:
         template = GameServerTemplate(image=IMAGE, ports=[Port("game", 7777, "TCPUDP")])
-        exposure = HostPort(PortPool(41000, 41009))
+        exposure = HostPort(PortPool(9000, 9009))
         # Its page and its echo would both be at 127.0.0.1.
         template = GameServerTemplate(
             image=IMAGE, ports=[Port("game", 7777, "TCPUDP"), Port("web", 8080, "TCP")]
