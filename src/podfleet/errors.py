@@ -97,6 +97,7 @@ class ApiError(PodfleetError):
         reason: The ``reason`` of the Kubernetes ``Status`` object: ``"Forbidden"``.
         details: Its ``details``: the object's kind and name, and the causes.
         retry_after: Seconds that the server asked to wait, or ``None``.
+        found: The object as it is, where a write of it was refused and it was looked at.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class ApiError(PodfleetError):
         self.reason = reason
         self.details: Mapping[str, Any] = details or {}
         self.retry_after = retry_after
+        self.found: Mapping[str, Any] | None = None
 
 
 class NotFound(ApiError):

@@ -17,12 +17,14 @@ from podfleet.testing import TestCluster
 from podfleet.testing.gameserver import IMAGE, gameserver
 from tests.cluster import cleanup, istio, naming, support
 from tests.cluster.cluster import Cluster
+from tests.cluster.crowd import PLACED, fake_nodes
 from tests.cluster.images import REFERENCES
 from tests.cluster.istio import Gateway
 from tests.cluster.kubectl import kubectl
 from tests.cluster.places import CLUSTER_DNS, KUBECONFIG, LOGS, cache
 
 _ACCOUNT = "backend"
+_FAKE_NODES = 200
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -232,6 +234,18 @@ def kwok(cluster: LiveCluster) -> Iterator[None]:
         yield
     finally:
         playing.stop()
+
+
+@pytest.fixture
+def crowd(request: pytest.FixtureRequest, cluster: LiveCluster) -> Iterator[dict[str, Any]]:
+    """Give what a template says, for hundreds of its Pods to have room: on the real cluster they
+    are played."""
+    if cluster.local is not None:
+        yield {}
+        return
+    request.getfixturevalue("kwok")
+    with fake_nodes(cluster.kubectl, _FAKE_NODES):
+        yield PLACED
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -16,7 +15,7 @@ from tests.live.arena import eventually, over_tcp, over_udp
 
 pytestmark = pytest.mark.only("real", "it is about that cluster itself")
 
-FAKE_NODES, FAKE_PODS = 200, 1000
+FAKE_PODS = 1000
 
 
 def pod(cluster: LiveCluster, namespace: str, name: str, **changes: Any) -> dict[str, Any]:
@@ -118,36 +117,10 @@ def test_a_server_can_be_told_to_end(cluster: LiveCluster, namespace: str) -> No
     assert "the map is gone" in cluster.kubectl("logs", "ends", "-n", namespace)
 
 
-@pytest.fixture
-def fake_nodes(cluster: LiveCluster, kwok: None) -> Iterator[None]:
-    """Give many nodes that kwok plays, tainted so that no real Pod lands there."""
-    room = {"cpu": "32", "memory": "64Gi", "pods": "110"}
-    nodes = [
-        {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {
-                "name": f"fake-{number}",
-                "annotations": {"kwok.x-k8s.io/node": "fake"},
-                "labels": {"type": "fake"},
-            },
-            "spec": {"taints": [{"key": "fake", "value": "true", "effect": "NoSchedule"}]},
-            "status": {"allocatable": room, "capacity": room},
-        }
-        for number in range(FAKE_NODES)
-    ]
-    cluster.create_quickly(nodes)
-    try:
-        yield
-    finally:
-        cluster.kubectl("delete", "nodes", "-l", "type=fake", "--wait=false")
-
-
 def test_a_thousand_fake_pods_run_on_fake_nodes(
-    cluster: LiveCluster, namespace: str, fake_nodes: None
+    cluster: LiveCluster, namespace: str, crowd: dict[str, Any]
 ) -> None:
-    tolerations = [{"key": "fake", "operator": "Exists"}]
-    placed = {"tolerations": tolerations, "nodeSelector": {"type": "fake"}}
+    placed = {"tolerations": crowd["tolerations"], "nodeSelector": crowd["node_selector"]}
     cluster.create_quickly(
         [pod(cluster, namespace, f"fake-{number}", **placed) for number in range(FAKE_PODS)]
     )

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
-from podfleet.errors import Conflict, Invalid, NotFound, PodfleetError
+from podfleet.errors import Conflict, NotFound, PodfleetError
 from podfleet.fleet.claim import Claim, is_claimable
+from podfleet.fleet.claims import Claims
 from podfleet.fleet.exposer import Exposer
+from podfleet.fleet.free import FreeServers
 from podfleet.fleet.ledger import PortLedger
+from podfleet.fleet.line import Line
 from podfleet.fleet.orphans import Orphans
 from podfleet.fleet.replicas import Replicas
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
-from podfleet.model import Manifest
+from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import labels_of, name_of, uid_of
 from podfleet.model.names import SESSION
+from podfleet.model.server import server_from_pod
+from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["Core"]
 
@@ -49,12 +53,13 @@ class Core:
         self.store = Store(index_by=lambda pod: labels_of(pod).get(SESSION))
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
+        self.claims = Claims(spec.name, namespace, client, self.store)
+        self.free = FreeServers(self.store, spec.revision, spec.packing)
+        self.line = Line(self.free)
         self.orphans = Orphans(spec.revision)
         self.replicas = (
             Replicas(spec, spec.workload, client, self.store, namespace) if spec.workload else None
         )
-        self.wanted: set[str] = set()
-        """Servers that an allocation of this process waits for."""
         self.abandoned: OrderedDict[str, None] = OrderedDict()
         """Servers that are to go, if they exist: their create may be carried out late."""
         self._cleanups: set[asyncio.Task[None]] = set()
@@ -74,6 +79,8 @@ class Core:
         self.store.listen(self.ports.follow)
         self.store.listen(self.exposer.forget)
         self.store.listen(self.orphans.follow)
+        self.store.listen(self.free.follow)
+        self.store.listen(self.line.follow)
         self.store.listen(self._clean_up_abandoned)
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
@@ -95,6 +102,17 @@ class Core:
         await self._reflector.stop()
         await self.client.close()
 
+    @property
+    def status(self) -> FleetStatus:
+        """What the watch has shown."""
+        servers = [server_from_pod(pod, (), ready=is_ready(pod)) for pod in self.store]
+        return FleetStatus(
+            servers=Counter(server.state for server in servers),
+            synced=self._reflector.synced,
+            age=self._reflector.age,
+            waiting=len(self.line),
+        )
+
     async def read(self, pod_name: str) -> Manifest | None:
         """Return the Pod as the API server shows it now; ``None`` if there is none."""
         try:
@@ -104,7 +122,9 @@ class Core:
         self.store.observe(pod)
         return pod
 
-    async def create(self, pod_name: str, numbers: tuple[int, ...], patience: float) -> Manifest:
+    async def create(
+        self, pod_name: str, numbers: tuple[int, ...], patience: float | None
+    ) -> Manifest:
         """Create a server's Pod and its own objects.
 
         Die between the two, and the Pod stays unclaimed: whoever adopts it attaches again.
@@ -112,7 +132,8 @@ class Core:
         Args:
             pod_name: The server's name.
             numbers: Of the pool.
-            patience: Seconds that the caller is going to wait for it.
+            patience: Seconds that the caller is going to wait for it; ``None`` for a server that
+                is anybody's.
         """
         body = self.spec.pod(self.namespace, pod_name, numbers, patience)
         pod = await self.client.create(pods(self.namespace), body)
@@ -120,18 +141,14 @@ class Core:
         await self.exposer.attach(pod)
         return pod
 
-    async def claim(self, pod: Manifest, claim: Claim) -> Manifest | None:
-        """Claim a server; ``None`` if somebody else was faster, or it is gone."""
-        path = pods(self.namespace, name_of(pod))
-        try:
-            claimed = await self.client.patch(
-                path, claim.patch(pod, datetime.now(UTC)), done=claim.holds
-            )
-        except (Invalid, NotFound):
-            await self.read(name_of(pod))  # the store was behind: see why
-            return None
-        self.store.observe(claimed)
-        return claimed
+    def adopt(self) -> Manifest | None:
+        """Return a ready server whose starter is no more, held."""
+        for pod_name in self.orphans.adoptable(self.free.held | self.abandoned.keys()):
+            pod = self.store.get(pod_name)
+            if pod is not None:
+                self.free.hold(pod_name)
+                return pod
+        return None
 
     async def delete(self, pod: Manifest) -> bool:
         """Delete this very Pod; ``False`` if it is gone already."""
@@ -147,7 +164,7 @@ class Core:
             await self.replicas.release_marks()
             return ()
         deadline = time.monotonic() + timeout
-        undecided = self.orphans.unclaimed(self.wanted)
+        undecided = self.orphans.unclaimed(self.free.held)
         deleted = []
         while undecided:
             for pod_name in sorted(filter(self.orphans.is_lost, undecided)):
@@ -155,7 +172,7 @@ class Core:
                 if pod is not None and await self._delete_unclaimed(pod):
                     deleted.append(pod_name)
                 undecided.discard(pod_name)
-            undecided &= self.orphans.unclaimed(self.wanted)
+            undecided &= self.orphans.unclaimed(self.free.held)
             if time.monotonic() > deadline:
                 break
             if undecided:
@@ -215,7 +232,7 @@ class Core:
         if pod is None or pod["metadata"].get("deletionTimestamp"):
             return
         path = pods(self.namespace, pod_name)
-        if claim.holds(pod):
+        if claim.holds(pod) and claim.session is None:
             await self.client.delete(path, uid=uid_of(pod))
         elif is_claimable(pod) and self.replicas is None:
             version = pod["metadata"]["resourceVersion"]

@@ -4,52 +4,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary
 
-from podfleet.errors import AllocationError, AllocationTimeout, ConfigurationError, NotFound
+from podfleet.errors import ConfigurationError, NotFound
 from podfleet.exposure import ExposureStrategy
-from podfleet.fleet.allocation import Allocation
 from podfleet.fleet.arguments import check_allocate, check_state
-from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.handle import AsyncFleetServer, values_of
+from podfleet.fleet.pool import Packing
 from podfleet.fleet.preflight import preflight
+from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
-from podfleet.fleet.turns import Turns
 from podfleet.kube import Cluster, KubeClient
 from podfleet.kube.paths import pods
 from podfleet.manifests import administration
 from podfleet.model import (
     Endpoint,
     Finding,
+    FleetStatus,
     GameServer,
     GameServerTemplate,
     Manifest,
     ServerState,
 )
-from podfleet.model.names import (
-    SESSION,
-    check_session,
-    session_label,
-)
+from podfleet.model.names import check_session
 from podfleet.model.server import server_from_pod
 from podfleet.model.workload import StatefulSet, check_replicas
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["AsyncFleet"]
 
-_START_TIMEOUT = 30.0  # seconds for the first list
-_CANCEL_PATIENCE = 10.0  # seconds that a cancelled caller waits for its clean-up
-
 
 class AsyncFleet:
     """Game servers of one kind, one Pod each; every method is awaited.
 
     Any number of replicas may run a fleet of the same name: the cluster is all they share.
-    A fleet belongs to the event loop that starts it. Stopping it leaves its servers running;
-    a later start finds them again.
+    Used in several event loops, it runs in each of them by itself, with its own watch and
+    connections. Stopping it leaves its servers running; a later start finds them again.
 
     Args:
         name: The fleet's name: a DNS label of up to 52 characters. Servers are named after it.
@@ -61,6 +54,10 @@ class AsyncFleet:
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server from here before handing it out: ``True`` connects to its TCP
             ports; bytes are sent to its UDP ports too, and must be answered.
+        ready: How many free servers to keep ready, so that ``allocate`` need not wait for one to
+            start.
+        packing: Which free server goes first: ``"packed"``, one on the node with the most
+            allocated servers, so that other nodes become empty and can go; or ``"spread"``.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.
@@ -91,6 +88,8 @@ class AsyncFleet:
         namespace: str | None = None,
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
+        ready: int = 0,
+        packing: Packing = "packed",
     ) -> None:
         self._spec = FleetSpec(
             name=name,
@@ -100,11 +99,12 @@ class AsyncFleet:
             namespace=namespace,
             cluster=cluster or Cluster(),
             probe=probe,
+            ready=ready,
+            packing=packing,
         )
-        self._core: Core | None = None
-        self._starting: asyncio.Lock = asyncio.Lock()
-        self._allocations: set[asyncio.Task[AsyncFleetServer]] = set()
-        self._sessions = Turns()
+        self._running_in: WeakKeyDictionary[asyncio.AbstractEventLoop, Running] = (
+            WeakKeyDictionary()
+        )
 
     @property
     def name(self) -> str:
@@ -163,14 +163,9 @@ class AsyncFleet:
 
         Allocations still under way end with `AllocationError`, and leave nothing behind.
         """
-        allocations = list(self._allocations)
-        for task in allocations:
-            task.cancel()
-        if allocations:
-            await asyncio.wait(allocations)
-        core, self._core = self._core, None
-        if core is not None:
-            await core.stop()
+        running = self._running_in.pop(asyncio.get_running_loop(), None)
+        if running is not None:
+            await running.stop()
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -220,18 +215,7 @@ class AsyncFleet:
             ConfigurationError: A wrong argument, or the node shows no public address.
         """
         claim = check_allocate(session, timeout, labels, annotations)
-        task = asyncio.create_task(self._allocate(claim, timeout))
-        self._allocations.add(task)
-        task.add_done_callback(self._allocations.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise AllocationError(
-                    f"fleet {self.name} was stopped while it allocated: nothing is left"
-                ) from None
-            await self._give_up(task)
-            raise
+        return self._handle(*await self._here().allocate(claim, [frozenset()], timeout))
 
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, by whichever replica.
@@ -244,7 +228,7 @@ class AsyncFleet:
         """
         check_session(session)
         core = await self._running()
-        pod = await self._of_session(core, session)
+        pod = await core.claims.find(session)
         return None if pod is None else await self._server(core, pod, fresh=True)
 
     async def get(self, name: str) -> AsyncFleetServer:
@@ -281,6 +265,11 @@ class AsyncFleet:
         servers = [await self._server(core, pod) for pod in core.store]
         servers = [server for server in servers if wanted in (None, server.state)]
         return sorted(servers, key=lambda server: (server.created, server.name))
+
+    async def status(self) -> FleetStatus:
+        """Return how many servers are in which state, and how fresh that is; asks nobody."""
+        core = await self._running()
+        return core.status
 
     async def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete the servers that killed backends started and left unclaimed.
@@ -343,59 +332,16 @@ class AsyncFleet:
         if pod is not None:
             await core.delete(pod)
 
-    async def _running(self, timeout: float = _START_TIMEOUT) -> Core:
-        async with self._starting:
-            if self._core is None:
-                client = KubeClient(self._spec.cluster)
-                connection = await client.connect()
-                core = Core(self._spec, client, self._spec.namespace or connection.namespace)
-                try:
-                    await core.start(timeout)
-                except BaseException:
-                    await core.stop()
-                    raise
-                self._core = core
-            return self._core
+    def _here(self) -> Running:
+        """Return what runs in this event loop: connections and watches belong to one."""
+        loop = asyncio.get_running_loop()
+        running = self._running_in.get(loop)
+        if running is None:
+            running = self._running_in[loop] = Running(self._spec)
+        return running
 
-    async def _allocate(self, claim: Claim, timeout: float) -> AsyncFleetServer:
-        deadline = asyncio.get_running_loop().time() + timeout
-        # Until it is connected, the cause of the delay is known best by what is waited for.
-        core = await self._running(min(timeout, _START_TIMEOUT))
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    if claim.session is not None:
-                        await stack.enter_async_context(self._sessions.turn(claim.session))
-                        if found := await self._of_session(core, claim.session):
-                            # Its Service or route may have been deleted behind our back.
-                            endpoints = await core.exposer.until_exposed(found, fresh=True)
-                            return self._handle(found, endpoints)
-            except TimeoutError:
-                raise AllocationTimeout(
-                    f"fleet {self.name}: within {timeout:g} s the API server did not answer, "
-                    f"another call for session {claim.session!r} was not done, or the endpoint of "
-                    "its server was not known"
-                ) from None
-            left = max(0.0, deadline - asyncio.get_running_loop().time())
-            pod, endpoints = await Allocation(core, claim, left).run()
-            return self._handle(pod, endpoints)
-
-    async def _of_session(self, core: Core, session: str) -> Manifest | None:
-        pod = _of_session(core.store.find(session_label(session)), session)
-        if pod is None:  # the store may be a moment behind another replica
-            query = {"labelSelector": f"{core.spec.selector},{SESSION}={session_label(session)}"}
-            for found in (await core.client.get(pods(core.namespace), query))["items"]:
-                core.store.observe(found)
-            pod = _of_session(core.store.find(session_label(session)), session)
-        return pod
-
-    async def _give_up(self, task: asyncio.Task[AsyncFleetServer]) -> None:
-        """End an allocation that nobody waits for, with all it made."""
-        task.cancel()
-        await asyncio.wait({task}, timeout=_CANCEL_PATIENCE)
-        if task.done() and not task.cancelled() and task.exception() is None:
-            # It came through in the very moment it was cancelled: nobody has this server.
-            await self.release(task.result())
+    async def _running(self) -> Core:
+        return await self._here().start(START_TIMEOUT)
 
     async def _server(self, core: Core, pod: Manifest, *, fresh: bool = False) -> AsyncFleetServer:
         try:
@@ -407,12 +353,3 @@ class AsyncFleet:
     def _handle(self, pod: Manifest, endpoints: tuple[Endpoint, ...]) -> AsyncFleetServer:
         server = server_from_pod(pod, endpoints, ready=is_ready(pod))
         return AsyncFleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]
-
-
-def _of_session(found: list[Manifest], session: str) -> Manifest | None:
-    """Return the live server of a session: one that ended or is stopping is no answer."""
-    for pod in found:
-        server = server_from_pod(pod, (), ready=False)
-        if server.session == session and server.state is ServerState.ALLOCATED:
-            return pod
-    return None

@@ -34,6 +34,8 @@ class PortLedger:
         self._pool = spec.exposure.pool
         self._refused: set[str] = set()
         self._freed: set[asyncio.Event] = set()
+        self.line = asyncio.Lock()
+        """Held while waiting for numbers: who waits longest has the next."""
 
     def take(self, pod_name: str) -> tuple[int, ...]:
         """Return numbers for a new Pod.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from podfleet.fleet.claim import is_claimable
+from podfleet.fleet.free import is_offered
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of, name_of
 from podfleet.model.names import PATIENCE, REVISION
@@ -39,7 +40,7 @@ class Orphans:
         pod = after or before
         assert pod is not None
         pod_name = name_of(pod)
-        if after is None or not is_claimable(after):
+        if after is None or not is_claimable(after) or is_offered(after):
             self._seen.pop(pod_name, None)
             self._ready.pop(pod_name, None)
             return

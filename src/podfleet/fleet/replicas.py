@@ -20,7 +20,7 @@ from podfleet.errors import (
     Invalid,
     NotFound,
 )
-from podfleet.fleet.claim import is_claimable, room_for_annotations
+from podfleet.fleet.claim import is_claimable, transition
 from podfleet.fleet.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
 from podfleet.fleet.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
@@ -28,7 +28,7 @@ from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of, name_of, uid_of
-from podfleet.model.names import CLAIM, REVISION, STATE
+from podfleet.model.names import CLAIM, REVISION
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.workload import StatefulSet
 
@@ -38,8 +38,6 @@ _PAUSE = 1.0  # seconds between two looks, if nothing happens
 _MARK_LASTS = 30.0  # seconds; a scale-down takes its marked Pods within milliseconds
 _AGAIN = (0.05, 0.2)  # seconds between two tries of a scale-down that others wrote into
 
-_MARK = pointer("metadata", "annotations", CLAIM)
-_STATE = pointer("metadata", "labels", STATE)
 _VERSION = pointer("metadata", "resourceVersion")
 
 
@@ -72,6 +70,7 @@ class Replicas:
         self._path = object_path("apps/v1", "statefulsets", namespace, self._name)
         self._changed: set[asyncio.Event] = set()
         self._growing = asyncio.Lock()
+        self._line = asyncio.Lock()  # who waits longest has the next server
         self._waiting = 0
         self._replicas = 0
         self._revision: str | None = None  # of the set's template: perhaps not this backend's
@@ -117,15 +116,16 @@ class Replicas:
         self._changed.add(changed)
         self._waiting += 1
         try:
-            while True:
-                changed.clear()
-                await self._renew_free()
-                pod = lowest_free(self.pods, self._revision, wanted)
-                if pod is not None:
-                    return pod
-                await self._grow(len(wanted))
-                await self.release_marks()
-                await _wait(changed)
+            async with self._line:
+                while True:
+                    changed.clear()
+                    await self._renew_free()
+                    pod = lowest_free(self.pods, self._revision, wanted)
+                    if pod is not None:
+                        return pod
+                    await self._grow(len(wanted))
+                    await self.release_marks()
+                    await _wait(changed)
         finally:
             self._waiting -= 1
             self._changed.discard(changed)
@@ -186,9 +186,9 @@ class Replicas:
         """Make servers free again that a scale-down marked, and then did not come to take."""
         latest = time.monotonic() - _MARK_LASTS
         for pod in list(self.pods.values()):
-            mark, since = self._marked.get(uid_of(pod), ("", latest + 1))
+            _, since = self._marked.get(uid_of(pod), ("", latest + 1))
             if since <= latest:
-                await self._unmark(pod, mark)
+                await self._unmark(pod)
 
     async def _renew_free(self) -> None:
         """Have free servers of a former template come back with the set's present one."""
@@ -264,7 +264,7 @@ class Replicas:
         """
         for ordinal, pod in self.pods.items():
             if ordinal < replicas and claim_state(pod) is ClaimState.RETIRING:
-                await self._unmark(pod, annotations_of(pod).get(CLAIM, ""))
+                await self._unmark(pod)
 
     async def _retire(self, target: int, replicas: int) -> bool:
         """Mark the Pods from the top down; ``False`` if one was claimed meanwhile."""
@@ -273,42 +273,31 @@ class Replicas:
             pod = shown.get(ordinal)
             if pod is None or pod["metadata"].get("deletionTimestamp"):
                 continue
-            before = claim_state(pod) or ClaimState.UNCLAIMED
-            if before is ClaimState.ALLOCATED or not await self._mark(pod, before):
+            if claim_state(pod) is ClaimState.ALLOCATED or not await self._mark(pod):
                 return False
         return True
 
-    async def _mark(self, pod: Manifest, before: ClaimState) -> bool:
+    async def _mark(self, pod: Manifest) -> bool:
         """Mark a server as about to go, or renew its mark; ``False`` if it was claimed."""
         mark = uuid.uuid4().hex
         return await self._write(
             pod,
-            [
-                {"op": "test", "path": _STATE, "value": before.value},
-                *room_for_annotations(pod),
-                {"op": "add", "path": _MARK, "value": mark},
-                {"op": "replace", "path": _STATE, "value": ClaimState.RETIRING.value},
-            ],
+            transition(pod, ClaimState.RETIRING, annotations={CLAIM: mark}),
             done=lambda now: annotations_of(now).get(CLAIM) == mark,
         )
 
-    async def _unmark(self, pod: Manifest, mark: str) -> bool:
+    async def _unmark(self, pod: Manifest) -> bool:
         """Take this very mark away: whoever counts on the Pod's going has renewed it."""
         return await self._write(
             pod,
-            [
-                {"op": "test", "path": _STATE, "value": ClaimState.RETIRING.value},
-                *([{"op": "test", "path": _MARK, "value": mark}] if mark else []),
-                {"op": "replace", "path": _STATE, "value": ClaimState.UNCLAIMED.value},
-            ],
+            transition(pod, ClaimState.UNCLAIMED, annotations={CLAIM: None}),
             done=lambda now: claim_state(now) is not ClaimState.RETIRING,
         )
 
     async def _write(
-        self, pod: Manifest, operations: list[Any], done: Callable[[Manifest], bool]
+        self, pod: Manifest, patch: list[Any], done: Callable[[Manifest], bool]
     ) -> bool:
-        """Patch this very Pod; ``False`` if it is not as tested, or gone."""
-        patch = [{"op": "test", "path": "/metadata/uid", "value": uid_of(pod)}, *operations]
+        """Patch this very Pod; ``False`` if it is not as it was seen, or gone."""
         path = pods(self._namespace, name_of(pod))
         try:
             written = await self._client.patch(path, patch, done=done)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, get_args
 
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
+from podfleet.fleet.pool import Packing
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
 from podfleet.model.names import check_dns_label, check_fleet_name
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
-from podfleet.model.workload import StatefulSet
+from podfleet.model.workload import StatefulSet, check_replicas
 
 __all__ = ["FleetSpec"]
 
@@ -33,6 +34,8 @@ class FleetSpec:
         namespace: Where they live; by default the connection's namespace.
         cluster: Which cluster.
         probe: Dial a server before handing it out; see `AsyncFleet`.
+        ready: How many free servers are kept ready.
+        packing: Which free server goes first; see `Pool`.
     """
 
     name: str = field()
@@ -42,6 +45,8 @@ class FleetSpec:
     namespace: str | None = field(default=None)
     cluster: Cluster = field(factory=Cluster)
     probe: bool | bytes = field(default=False)
+    ready: int = field(default=0)
+    packing: Packing = field(default="packed")
 
     @name.validator
     def _check_name(self, _: Attribute[str], value: str) -> None:
@@ -77,6 +82,20 @@ class FleetSpec:
         if value is not None:
             check_dns_label("Fleet.namespace", value)
 
+    @ready.validator
+    def _check_ready(self, _: Attribute[Any], value: int) -> None:
+        check_replicas("Fleet.ready", value)
+        if value and self.workload is not None:
+            raise ConfigurationError(
+                "Fleet.ready", value, "a StatefulSet has replicas: StatefulSet(replicas=...)"
+            )
+
+    @packing.validator
+    def _check_packing(self, _: Attribute[Any], value: str) -> None:
+        if value not in get_args(Packing):
+            known = " or ".join(map(repr, get_args(Packing)))
+            raise ConfigurationError("Fleet.packing", value, f"must be {known}")
+
     @cluster.validator
     def _check_cluster(self, _: Attribute[Any], value: object) -> None:
         if not isinstance(value, Cluster):
@@ -91,7 +110,8 @@ class FleetSpec:
     def rules(self) -> tuple[Rule, ...]:
         """The rights that it needs, and no more."""
         name = None if self.workload is None else self.workload.name or self.name
-        return (*fleet_rules(name), *self.exposure.rules(), *reading_rules(self.shared))
+        own = fleet_rules(name, tends=self.ready > 0)
+        return (*own, *self.exposure.rules(), *reading_rules(self.shared))
 
     @property
     def selector(self) -> str:
@@ -105,7 +125,7 @@ class FleetSpec:
         return hashlib.sha256(shape.encode()).hexdigest()[:10]
 
     def pod(
-        self, namespace: str, name: str, numbers: tuple[int, ...], patience: float = 0.0
+        self, namespace: str, name: str, numbers: tuple[int, ...], patience: float | None = None
     ) -> dict[str, Any]:
         """Return the Pod of a new server, unclaimed, exposed on these numbers of the pool.
 
@@ -113,16 +133,16 @@ class FleetSpec:
             namespace: The fleet's namespace.
             name: The server's name.
             numbers: Of the pool.
-            patience: Seconds that its starter is going to wait for it.
+            patience: Seconds that its starter is going to wait for it; ``None`` for a server
+                that is anybody's.
         """
         pod = self._unclaimed()
         metadata = pod["metadata"]
         metadata |= {"name": name, "namespace": namespace}
         metadata["labels"][names.SERVER] = name
-        metadata["annotations"] = {
-            **(metadata.get("annotations") or {}),
-            names.PATIENCE: f"{patience:.0f}",
-        }
+        if patience is not None:
+            annotations = metadata.get("annotations") or {}
+            metadata["annotations"] = {**annotations, names.PATIENCE: f"{patience:.0f}"}
         self.exposure.shape(pod, self.template, numbers)
         return pod
 

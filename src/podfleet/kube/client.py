@@ -277,11 +277,12 @@ class KubeClient:
                 except AMBIGUOUS:
                     unknown = True
                     raise
-                except (AlreadyExists, Invalid, NotFound):
+                except (AlreadyExists, Invalid, NotFound) as error:
                     # Perhaps by our own earlier try, whose reply was lost; or something on the
                     # way sent this one twice.
-                    if (found := await self._look(where)) and done(found):
-                        return found
+                    error.found = await self._look(where)
+                    if error.found is not None and done(error.found):
+                        return dict(error.found)
                     raise
         raise AssertionError("unreachable: the last try raises")
 

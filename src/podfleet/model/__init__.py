@@ -6,12 +6,14 @@ from podfleet.model.finding import Finding
 from podfleet.model.manifest import Manifest
 from podfleet.model.port import Port, Protocol
 from podfleet.model.server import GameServer, ServerState
+from podfleet.model.status import FleetStatus
 from podfleet.model.template import GameServerTemplate
 
 __all__ = [
     "Diagnosis",
     "Endpoint",
     "Finding",
+    "FleetStatus",
     "GameServer",
     "GameServerTemplate",
     "Manifest",

@@ -27,6 +27,7 @@ __all__ = [
     "SERVER",
     "SESSION",
     "STATE",
+    "TURN",
     "check_annotations",
     "check_dns_label",
     "check_fleet_name",
@@ -34,6 +35,7 @@ __all__ = [
     "check_session",
     "is_server_name",
     "new_server_name",
+    "registration_name",
     "session_label",
 ]
 
@@ -59,6 +61,10 @@ PORTS: Final = PREFIX + "ports"
 
 CLAIM: Final = PREFIX + "claim"
 """Annotation: the id of the claim that holds a Pod: tells a lost reply from a lost race."""
+
+TURN: Final = PREFIX + "turn"
+"""Annotation: how often the claim state has changed. Each change tests it and counts it up, so
+that a write which arrives late, after others, is refused."""
 
 ALLOCATED_AT: Final = PREFIX + "allocated-at"
 """Annotation: when the Pod was claimed (RFC 3339)."""
@@ -120,6 +126,16 @@ def session_label(session: str) -> str:
     if _LABEL_VALUE.fullmatch(session) and not session.startswith("sha256-"):
         return session
     return "sha256-" + hashlib.sha256(session.encode()).hexdigest()[:40]
+
+
+def registration_name(fleet: str, session: str) -> str:
+    """Return the name of a session's registration: one, whoever makes it.
+
+    Example:
+        >>> registration_name("arena", "match-42")
+        'arena-5790af90b2e9849e323b1a82fa5ca910c01b9186'
+    """
+    return f"{fleet}-{hashlib.sha256(session.encode()).hexdigest()[:40]}"
 
 
 def check_session(session: str) -> str:

@@ -12,8 +12,16 @@ from attrs import field, frozen
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.handle import values_of
+from podfleet.fleet.pool import Packing
 from podfleet.kube import Cluster
-from podfleet.model import Finding, GameServer, GameServerTemplate, Manifest, ServerState
+from podfleet.model import (
+    Finding,
+    FleetStatus,
+    GameServer,
+    GameServerTemplate,
+    Manifest,
+    ServerState,
+)
 from podfleet.model.workload import StatefulSet
 from podfleet.sync.portal import portal
 
@@ -45,6 +53,8 @@ class Fleet:
         namespace: Where the Pods live; by default the connection's namespace.
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server before handing it out: see `AsyncFleet`.
+        ready: How many free servers to keep ready.
+        packing: Which free server goes first, ``"packed"`` or ``"spread"``: see `AsyncFleet`.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.
@@ -75,6 +85,8 @@ class Fleet:
         namespace: str | None = None,
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
+        ready: int = 0,
+        packing: Packing = "packed",
     ) -> None:
         self._settings: dict[str, Any] = {
             "name": name,
@@ -84,6 +96,8 @@ class Fleet:
             "namespace": namespace,
             "cluster": cluster,
             "probe": probe,
+            "ready": ready,
+            "packing": packing,
         }
         self._fleet = AsyncFleet(**self._settings)
         self._process = os.getpid()
@@ -158,6 +172,10 @@ class Fleet:
     def servers(self, state: ServerState | str | None = None) -> list[FleetServer]:
         """Return the fleet's servers, oldest first: see `AsyncFleet.servers`."""
         return [self._handle(server) for server in portal.run(self._own().servers(state))]
+
+    def status(self) -> FleetStatus:
+        """Return how many servers are in which state: see `AsyncFleet.status`."""
+        return portal.run(self._own().status())
 
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""

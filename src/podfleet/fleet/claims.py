@@ -1,0 +1,174 @@
+"""`Claims`: carries the steps of `protocol` out on the cluster. No decisions of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from podfleet.errors import AlreadyExists, Invalid, NotFound, PodfleetError
+from podfleet.fleet import protocol
+from podfleet.fleet.claim import Candidate, Claim, Standing, standing, transition
+from podfleet.fleet.registration import (
+    Registration,
+    lease,
+    registration_of,
+    registrations,
+)
+from podfleet.kube import KubeClient, Store
+from podfleet.kube.paths import pods
+from podfleet.model import Manifest
+from podfleet.model.manifest import annotations_of, name_of, uid_of
+from podfleet.model.names import SESSION, session_label
+from podfleet.model.server import ClaimState, claim_state
+
+__all__ = ["Claims"]
+
+_log = logging.getLogger(__name__)
+
+_AGAIN = (0.05, 10.0)  # seconds, doubled, until a clean-up that failed is tried again
+
+
+class Claims:
+    """The reads and writes that claims are made of.
+
+    Args:
+        fleet: The fleet's name.
+        namespace: The fleet's namespace.
+        client: The transport.
+        store: The fleet's Pods, indexed by the sessions' labels.
+    """
+
+    def __init__(self, fleet: str, namespace: str, client: KubeClient, store: Store) -> None:
+        self._fleet = fleet
+        self._namespace = namespace
+        self._client = client
+        self._store = store
+
+    async def carry_out(self, step: protocol.Step, claim: Claim) -> Any:
+        """Return the answer to a step.
+
+        Raises:
+            PodfleetError: It is not known, or the cluster refuses it for good.
+        """
+        match step:
+            case protocol.Register(session, candidate):
+                return await self._register(session, candidate)
+            case protocol.Strike(registration):
+                path = registrations(self._namespace, self._fleet, registration.session)
+                await self._client.delete(path, uid=registration.uid)
+            case protocol.Read(candidate):
+                return await self._read(candidate)
+            case protocol.Take(pod):
+                patch = claim.patch(pod, datetime.now(UTC))
+                return await self._write(pod, patch, done=claim.holds)
+            case protocol.Fence(pod):
+                turn = Candidate.of(pod)
+                patch = transition(pod, ClaimState.UNCLAIMED)
+                return await self._write(pod, patch, done=lambda now: Candidate.of(now) != turn)
+            case protocol.Discard(pod):
+                await self._client.delete(pods(self._namespace, name_of(pod)), uid=uid_of(pod))
+        return None
+
+    async def give_up(self, claim: Claim, pod: Manifest, registration: Registration | None) -> None:
+        """See to it that a claim holds nothing; try until that is known."""
+        pause = _AGAIN[0]
+        while True:
+            try:
+                await self._give_up(protocol.give_up(claim, pod, registration), claim)
+                return
+            except PodfleetError as error:
+                where = f"{self._namespace}/{name_of(pod)}"
+                _log.warning("%s: not given up yet, trying again: %s", where, error)
+            await asyncio.sleep(pause)
+            pause = min(_AGAIN[1], pause * 2)
+
+    def shown(self, session: str | None) -> Manifest | None:
+        """Return a session's server, if the watch has shown it."""
+        if session is None:
+            return None
+        for pod in self._store.find(session_label(session)):
+            if _serves(pod, session):
+                return pod
+        return None
+
+    async def find(self, session: str) -> Manifest | None:
+        """Return a session's server, whichever replica claimed it."""
+        pod = self.shown(session)
+        if pod is not None:
+            return pod
+        # The watch may be a moment behind another replica.
+        registration = await self._registered(session)
+        if registration is None:
+            return None
+        pod = await self._read(registration.candidate)
+        serves = standing(pod, registration.candidate, session) is Standing.SERVES
+        return pod if serves else None
+
+    async def _give_up(self, steps: protocol.GivingUp, claim: Claim) -> None:
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration:
+                return
+            answer = await self.carry_out(step, claim)
+
+    async def _register(self, session: str, candidate: Candidate) -> Registration | None:
+        try:
+            made = await self._client.create(
+                registrations(self._namespace, self._fleet),
+                lease(self._namespace, self._fleet, session, candidate),
+            )
+        except AlreadyExists:
+            return await self._registered(session)
+        return registration_of(made)
+
+    async def _registered(self, session: str) -> Registration | None:
+        try:
+            found = await self._client.get(registrations(self._namespace, self._fleet, session))
+        except NotFound:
+            return None
+        return registration_of(found)
+
+    async def _read(self, candidate: Candidate) -> Manifest | None:
+        try:
+            pod = await self._client.get(pods(self._namespace, candidate.name))
+        except NotFound:
+            self._forget(candidate)
+            return None
+        self._store.observe(pod)
+        return pod
+
+    async def _write(self, pod: Manifest, patch: Any, done: Any) -> Manifest | None:
+        """Patch a Pod; return it as it is now, whoever was faster."""
+        candidate = Candidate.of(pod)
+        try:
+            written = await self._client.patch(pods(self._namespace, name_of(pod)), patch, done)
+        except NotFound:
+            self._forget(candidate)
+            return None
+        except Invalid as error:
+            found = error.found
+            if found is None:
+                self._forget(candidate)
+                return None
+            if Candidate.of(found) == candidate and claim_state(found) is claim_state(pod):
+                raise  # not for a lost race: it refuses what was to be written
+            self._store.observe(found)
+            return found
+        self._store.observe(written)
+        return written
+
+    def _forget(self, candidate: Candidate) -> None:
+        """Take note that a Pod is gone, before the watch shows it."""
+        known = self._store.get(candidate.name)
+        if known is not None and uid_of(known) == candidate.uid:
+            self._store.forget(known)
+
+
+def _serves(pod: Manifest, session: str) -> bool:
+    candidate = Candidate.of(pod)
+    same = annotations_of(pod).get(SESSION) == session
+    return same and standing(pod, candidate, session) is Standing.SERVES

@@ -1,0 +1,195 @@
+"""`FreeServers`: which servers anybody may claim now, as the watch shows them."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from podfleet.fleet.claim import is_claimable, turn_of
+from podfleet.fleet.pool import Packing, Pool
+from podfleet.kube import Store
+from podfleet.model import Manifest, Verdict
+from podfleet.model.manifest import annotations_of, labels_of, name_of
+from podfleet.model.names import PATIENCE, REVISION
+from podfleet.model.server import ClaimState, claim_state
+from podfleet.waiters.diagnosis import diagnose
+
+__all__ = ["FreeServers", "Selector", "is_offered"]
+
+Selector: TypeAlias = frozenset[tuple[str, str]]
+"""Labels that a server must have, all of them; empty for any."""
+
+_SELECTORS = 64  # that are kept in order at once
+
+
+def is_offered(pod: Manifest) -> bool:
+    """Return whether a server is anybody's who comes first.
+
+    One that an ``allocate`` started for itself is not, until it has been somebody's.
+    """
+    return turn_of(pod) > 0 or PATIENCE not in annotations_of(pod)
+
+
+class FreeServers:
+    """Servers that are ready and unclaimed, in the order in which they are to be taken.
+
+    Args:
+        store: The fleet's Pods.
+        revision: The present template's: a server of another is taken only by who asks for it.
+        packing: See `Pool`.
+        chance: Where randomness comes from.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        revision: str,
+        packing: Packing,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._present: Selector = frozenset({(REVISION, revision)})
+        self._new_pool: Callable[[], Pool] = lambda: Pool(packing, chance or random.Random())
+        self._pools: OrderedDict[Selector, Pool] = OrderedDict({self._present: self._new_pool()})
+        self.held: set[str] = set()
+        """Servers that callers of this process are about to claim, or are starting."""
+        self._offered: set[str] = set()
+        self._coming: set[str] = set()
+        self._allocated: dict[str, str] = {}
+
+    @property
+    def coming(self) -> int:
+        """How many of the present template are on their way, and well."""
+        return len(self._coming)
+
+    @property
+    def offered(self) -> int:
+        """How many of the present template are unclaimed and anybody's, ready or not."""
+        return len(self._offered)
+
+    def offers(self, name: str) -> bool:
+        """Return whether a server is one of those."""
+        return name in self._offered
+
+    def __len__(self) -> int:
+        return len(self._pools[self._present])
+
+    def follow(self, before: Manifest | None, after: Manifest | None) -> None:
+        """Learn from a change in the store."""
+        pod = after or before
+        assert pod is not None
+        name = name_of(pod)
+        self._count(name, after)
+        if after is None or not is_claimable(after) or not is_offered(after):
+            self._coming.discard(name)
+            self._offered.discard(name)
+            self._remove(name)
+            return
+        if self._matches(after, self._present):
+            self._offered.add(name)
+        diagnosis = diagnose(after)
+        if diagnosis is None:
+            self._coming.discard(name)
+            if name not in self.held:
+                self._put(name, after)
+            return
+        self._remove(name)
+        if diagnosis.verdict is Verdict.WAITING and name in self._offered:
+            self._coming.add(name)
+        else:
+            self._coming.discard(name)
+
+    def take(self, selector: Selector = frozenset()) -> Manifest | None:
+        """Return a server that nobody else here takes until it is let go; ``None`` if none.
+
+        Args:
+            selector: Labels that it must have; of the present template unless they say which.
+        """
+        name = self._pool(selector).best()
+        if name is None:
+            return None
+        self.hold(name)
+        return self._store.get(name)
+
+    def hold(self, name: str) -> None:
+        """Keep a server from being taken here."""
+        self.held.add(name)
+        self._remove(name)
+
+    def let_go(self, name: str) -> None:
+        """Have a server taken again, if it is free."""
+        self.held.discard(name)
+        pod = self._store.get(name)
+        if pod is not None:
+            self.follow(pod, pod)
+
+    def lost(self) -> None:
+        """Take note that another replica was faster."""
+        for pool in self._pools.values():
+            pool.lost()
+
+    def won(self) -> None:
+        """Take note that a claim went through."""
+        for pool in self._pools.values():
+            pool.won()
+
+    def _pool(self, selector: Selector) -> Pool:
+        if REVISION not in dict(selector):
+            selector |= self._present
+        pool = self._pools.get(selector)
+        if pool is None:
+            pool = self._pools[selector] = self._fill(self._new_pool(), selector)
+            while len(self._pools) > _SELECTORS:
+                oldest = next(one for one in self._pools if one != self._present)
+                del self._pools[oldest]
+        self._pools.move_to_end(selector)
+        return pool
+
+    def _fill(self, pool: Pool, selector: Selector) -> Pool:
+        for node in self._allocated.values():
+            pool.allocate(node, 1)
+        for pod in self._store:
+            name = name_of(pod)
+            free = is_claimable(pod) and is_offered(pod) and diagnose(pod) is None
+            if free and name not in self.held and self._matches(pod, selector):
+                pool.put(name, _node(pod))
+        return pool
+
+    def _put(self, name: str, pod: Manifest) -> None:
+        for selector, pool in self._pools.items():
+            if self._matches(pod, selector):
+                pool.put(name, _node(pod))
+            else:
+                pool.remove(name)
+
+    def _remove(self, name: str) -> None:
+        for pool in self._pools.values():
+            pool.remove(name)
+
+    def _count(self, name: str, pod: Manifest | None) -> None:
+        node = None
+        if pod is not None and claim_state(pod) is ClaimState.ALLOCATED:
+            node = _node(pod)
+        before = self._allocated.get(name)
+        if node == before:
+            return
+        for pool in self._pools.values():
+            if before is not None:
+                pool.allocate(before, -1)
+            if node is not None:
+                pool.allocate(node, 1)
+        if node is None:
+            del self._allocated[name]
+        else:
+            self._allocated[name] = node
+
+    @staticmethod
+    def _matches(pod: Manifest, selector: Selector) -> bool:
+        labels: Mapping[str, str] = labels_of(pod)
+        return all(labels.get(key) == value for key, value in selector)
+
+
+def _node(pod: Manifest) -> str:
+    return str(pod["spec"].get("nodeName") or "")

@@ -1,0 +1,134 @@
+"""`Line`: callers of this process that wait for a server, served in the order they came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from podfleet.fleet.free import FreeServers, Selector
+from podfleet.model import Manifest
+from podfleet.model.manifest import annotations_of, name_of
+from podfleet.model.names import SESSION
+
+__all__ = ["Line"]
+
+
+@define(eq=False)
+class _Caller:
+    selectors: Sequence[Selector]
+    session: str | None
+    served: asyncio.Future[Manifest] = field(factory=asyncio.Future)
+    on_its_own: asyncio.Event = field(factory=asyncio.Event)
+
+
+class Line:
+    """Callers that wait.
+
+    A caller is served by the first server that becomes free and that it can use. It starts one
+    of its own if there are more callers than servers on their way.
+
+    Args:
+        free: The servers.
+    """
+
+    def __init__(self, free: FreeServers) -> None:
+        self._free = free
+        self._callers: dict[_Caller, None] = {}  # in order
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    async def wait(
+        self,
+        selectors: Sequence[Selector],
+        session: str | None,
+        start: Callable[[], Awaitable[Manifest]],
+    ) -> Manifest:
+        """Return a server that is held for this caller, or the session's own.
+
+        Args:
+            selectors: Labels that it must have: the first that any server has.
+            session: The session that it is for: if another replica is faster, its server.
+            start: Starts a server for this caller, and returns it once it is ready.
+        """
+        pod = self._take(selectors)
+        if pod is not None:
+            return pod
+        caller = _Caller(selectors, session)
+        self._callers[caller] = None
+        self._share_out()
+        starting: asyncio.Future[Manifest] | None = None
+        alone = asyncio.ensure_future(caller.on_its_own.wait())
+        begun: set[asyncio.Future[Any]] = {caller.served, alone}
+        try:
+            await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
+            if not caller.served.done():
+                starting = asyncio.ensure_future(start())
+                either = {caller.served, starting}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if caller.served.done() and not _is_well(starting):
+                return caller.served.result()
+            assert starting is not None
+            self._pass_on(caller)
+            return starting.result()
+        except asyncio.CancelledError:
+            self._pass_on(caller)
+            raise
+        finally:
+            alone.cancel()
+            self._callers.pop(caller, None)
+            if starting is not None and not starting.done():
+                starting.cancel()
+                await asyncio.wait({starting})
+            self._share_out()
+
+    def follow(self, _: Manifest | None, after: Manifest | None) -> None:
+        """Serve whom a change in the store serves; after `FreeServers.follow`."""
+        if not self._callers:
+            return
+        session = None if after is None else annotations_of(after).get(SESSION)
+        if session is not None:
+            assert after is not None
+            for caller in [one for one in self._callers if one.session == session]:
+                self._serve(caller, after)
+        self.serve()
+
+    def serve(self) -> None:
+        """Give the callers what is free, in their order."""
+        for caller in list(self._callers):
+            pod = self._take(caller.selectors)
+            if pod is not None:
+                self._serve(caller, pod)
+        self._share_out()
+
+    def _serve(self, caller: _Caller, pod: Manifest) -> None:
+        del self._callers[caller]
+        caller.served.set_result(pod)
+
+    def _pass_on(self, caller: _Caller) -> None:
+        """Let others have what a caller was served with that does not take it."""
+        if caller.served.done() and not caller.served.cancelled():
+            pod = caller.served.result()
+            if annotations_of(pod).get(SESSION) is None:
+                self._free.let_go(name_of(pod))
+                self.serve()
+
+    def _take(self, selectors: Sequence[Selector]) -> Manifest | None:
+        for selector in selectors:
+            pod = self._free.take(selector)
+            if pod is not None:
+                return pod
+        return None
+
+    def _share_out(self) -> None:
+        """Have those start a server for whom none is on its way."""
+        for position, caller in enumerate(self._callers):
+            if position >= self._free.coming:
+                caller.on_its_own.set()
+
+
+def _is_well(starting: asyncio.Future[Manifest] | None) -> bool:
+    return starting is not None and starting.done() and starting.exception() is None

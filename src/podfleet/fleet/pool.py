@@ -1,0 +1,140 @@
+"""`Pool`: free servers, and which of them to take next. Pure.
+
+Which is first is a matter of packing; which of the best is taken is left to chance, so that
+replicas do not all fight over one. How many count as the best grows with every lost race, and
+shrinks again with every one that was won.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+__all__ = ["Packing", "Pool"]
+
+Packing = Literal["packed", "spread"]
+
+_WIDEST = 1024
+_SHRINK = 0.95
+
+
+class Pool:
+    """Names of free servers by node.
+
+    Args:
+        packing: ``"packed"``: the node with the most allocated servers first, so that others
+            become empty; ``"spread"``: the one with the fewest.
+        chance: Where randomness comes from.
+    """
+
+    def __init__(self, packing: Packing, chance: random.Random) -> None:
+        self._packing = packing
+        self._chance = chance
+        self._free: dict[str, _Bag] = {}
+        self._node_of: dict[str, str] = {}
+        self._allocated: dict[str, int] = {}
+        self._order: list[tuple[int, int, str]] = []
+        self._width = 1.0
+
+    def __len__(self) -> int:
+        return len(self._node_of)
+
+    def __contains__(self, server: str) -> bool:
+        return server in self._node_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._node_of))
+
+    def put(self, server: str, node: str) -> None:
+        """Add a free server, unless it is there."""
+        if server not in self._node_of:
+            with self._reordering(node):
+                self._free.setdefault(node, _Bag()).add(server)
+                self._node_of[server] = node
+
+    def remove(self, server: str) -> None:
+        """Remove a server that is not free any more, if it is there."""
+        node = self._node_of.pop(server, None)
+        if node is not None:
+            with self._reordering(node):
+                self._free[node].remove(server)
+
+    def allocate(self, node: str, change: int) -> None:
+        """Take note that so many more servers of a node are allocated, or fewer."""
+        with self._reordering(node):
+            count = self._allocated.get(node, 0) + change
+            if count:
+                self._allocated[node] = count
+            else:
+                self._allocated.pop(node, None)
+
+    def best(self) -> str | None:
+        """Return one of the best servers, which stays; ``None`` if there is none."""
+        if not self._node_of:
+            return None
+        counted, among = 0, []
+        nodes = reversed(self._order) if self._packing == "packed" else iter(self._order)
+        for _, _, node in nodes:
+            among.append(node)
+            counted += len(self._free[node])
+            if counted >= self._width:
+                break
+        index = self._chance.randrange(counted)
+        for node in among:
+            bag = self._free[node]
+            if index < len(bag):
+                return bag[index]
+            index -= len(bag)
+        raise AssertionError("unreachable: the index is below the sum")
+
+    def lost(self) -> None:
+        """Take note that another replica was faster."""
+        self._width = min(_WIDEST, self._width * 2)
+
+    def won(self) -> None:
+        """Take note that a claim went through."""
+        self._width = max(1.0, self._width * _SHRINK)
+
+    @contextmanager
+    def _reordering(self, node: str) -> Iterator[None]:
+        """Keep a node's place in the order right over a change."""
+        key = self._key(node)
+        if key is not None:
+            del self._order[bisect_left(self._order, key)]
+        yield
+        key = self._key(node)
+        if key is not None:
+            insort(self._order, key)
+        else:
+            self._free.pop(node, None)
+
+    def _key(self, node: str) -> tuple[int, int, str] | None:
+        bag = self._free.get(node)
+        return (self._allocated.get(node, 0), len(bag), node) if bag else None
+
+
+class _Bag:
+    """A set that can be asked for its n-th item, in no order."""
+
+    def __init__(self) -> None:
+        self._items: list[str] = []
+        self._at: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> str:
+        return self._items[index]
+
+    def add(self, item: str) -> None:
+        self._at[item] = len(self._items)
+        self._items.append(item)
+
+    def remove(self, item: str) -> None:
+        index, last = self._at.pop(item), self._items.pop()
+        if last != item:
+            self._items[index] = last
+            self._at[last] = index

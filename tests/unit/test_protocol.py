@@ -1,0 +1,357 @@
+"""The claim: replicas with stale stores over one truth, lost replies, late writes, crashes."""
+
+import copy
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import define
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from podfleet.fleet import protocol
+from podfleet.fleet.claim import Candidate, Claim, is_claimable, transition
+from podfleet.fleet.registration import Registration
+from podfleet.local.objects.patches import json_patch
+from podfleet.local.objects.statuses import Refusal
+from podfleet.model.manifest import annotations_of, name_of, uid_of
+from podfleet.model.names import CLAIM, SESSION, STATE
+from podfleet.model.server import ClaimState, claim_state
+from podfleet.waiters.diagnosis import is_ready
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+SESSIONS = ("red", "blue")
+FATES = st.sampled_from(["well", "well", "well", "well", "lost", "never", "late"])
+ENOUGH = 300  # steps in which any caller that is left alone is done
+
+
+def new_pod(name: str, uid: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "uid": uid,
+            "labels": {STATE: ClaimState.UNCLAIMED.value},
+        },
+        "spec": {"containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+class Lost(Exception):
+    """The reply to a write was lost."""
+
+
+class Truth:
+    """The API server: Pods and registrations, written one after the other."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.registrations: dict[str, Registration] = {}
+        self.made = 0
+
+    def add(self, name: str | None = None) -> None:
+        self.made += 1
+        pod = new_pod(name or f"arena-{self.made}", f"uid-{self.made}")
+        # Every other one is of a StatefulSet: it comes back under its name.
+        pod["spec"]["numbered"] = name is not None or self.made % 2 == 1
+        self.pods[name_of(pod)] = pod
+
+    def read(self, candidate: Candidate) -> dict[str, Any] | None:
+        return copy.deepcopy(self.pods.get(candidate.name))
+
+    def patch(self, seen: dict[str, Any], operations: list[dict[str, Any]]) -> None:
+        pod = self.pods.get(name_of(seen))
+        if pod is not None:
+            with suppress(Refusal):  # a test failed: nothing is written
+                self.pods[name_of(seen)] = json_patch(copy.deepcopy(pod), operations)
+
+    def delete(self, seen: dict[str, Any]) -> None:
+        pod = self.pods.get(name_of(seen))
+        if pod is not None and uid_of(pod) == uid_of(seen):
+            pod["metadata"]["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+
+    def register(self, session: str, candidate: Candidate) -> None:
+        if session not in self.registrations:
+            self.made += 1
+            made = Registration(session, candidate, f"uid-{self.made}")
+            self.registrations[session] = made
+
+    def strike(self, registration: Registration) -> None:
+        found = self.registrations.get(registration.session)
+        if found is not None and found.uid == registration.uid:
+            del self.registrations[registration.session]
+
+    def apply(self, step: protocol.Step, claim: Claim) -> None:
+        """Carry a write out."""
+        match step:
+            case protocol.Register(session, candidate):
+                self.register(session, candidate)
+            case protocol.Strike(registration):
+                self.strike(registration)
+            case protocol.Take(pod):
+                self.patch(dict(pod), claim.patch(pod, NOW))
+            case protocol.Fence(pod):
+                self.patch(dict(pod), transition(pod, ClaimState.UNCLAIMED))
+            case protocol.Discard(pod):
+                self.delete(dict(pod))
+
+    def answer(self, step: protocol.Step) -> Any:
+        """Return what is said to a read, or to a write that was carried out."""
+        match step:
+            case protocol.Read(candidate):
+                return self.read(candidate)
+            case protocol.Register(session):
+                return self.registrations.get(session)
+            case protocol.Take(pod) | protocol.Fence(pod):
+                return self.read(Candidate.of(pod))
+        return None
+
+
+@define(eq=False)
+class Caller:
+    """One call of ``allocate``, or the clean-up after one."""
+
+    replica: int
+    claim: Claim
+    running: Any
+    step: Any = None
+    hand: dict[str, Any] | None = None
+    registration: Registration | None = None
+    result: dict[str, Any] | None = None
+    done: bool = False
+    cleaning: bool = False
+
+    def send(self, answer: Any) -> None:
+        try:
+            self.step = self.running.send(answer)
+        except StopIteration as stop:
+            self.result, self.done, self.step = stop.value, True, None
+
+
+WRITES = (protocol.Register, protocol.Strike, protocol.Take, protocol.Fence, protocol.Discard)
+
+
+class ClaimMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.truth = Truth()
+        self.views: list[dict[str, dict[str, Any]]] = []
+        self.callers: list[Caller] = []
+        self.late: list[tuple[protocol.Step, Claim]] = []
+        self.killed: list[Caller] = []
+
+    @initialize(pods=st.integers(1, 3), replicas=st.integers(1, 3))
+    def begin(self, pods: int, replicas: int) -> None:
+        for _ in range(pods):
+            self.truth.add()
+        self.views = [copy.deepcopy(self.truth.pods) for _ in range(replicas)]
+
+    @property
+    def running(self) -> list[Caller]:
+        return [caller for caller in self.callers if not caller.done]
+
+    @rule(data=st.data(), session=st.sampled_from([None, *SESSIONS]))
+    def ask(self, data: st.DataObject, session: str | None) -> None:
+        claim = Claim(session=session)
+        begun = protocol.claim_any(claim) if session is None else protocol.claim_for_session(claim)
+        caller = Caller(data.draw(st.integers(0, len(self.views) - 1)), claim, begun)
+        caller.send(None)
+        self.callers.append(caller)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), fate=FATES)
+    def go_on(self, data: st.DataObject, fate: str) -> None:
+        self.advance(data.draw(st.sampled_from(self.running)), fate, data)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), steps=st.integers(2, 8), fate=FATES)
+    def hurry(self, data: st.DataObject, steps: int, fate: str) -> None:
+        caller = data.draw(st.sampled_from(self.running))
+        for step in range(steps):
+            if not caller.done:
+                self.advance(caller, "well" if step < steps - 1 else fate, data)
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data())
+    def arrive_late(self, data: st.DataObject) -> None:
+        late = data.draw(st.sampled_from(range(len(self.late))))
+        self.truth.apply(*self.late.pop(late))
+
+    @rule(data=st.data())
+    def catch_up(self, data: st.DataObject) -> None:
+        replica = data.draw(st.integers(0, len(self.views) - 1))
+        self.views[replica] = copy.deepcopy(self.truth.pods)
+
+    @rule(data=st.data(), how=st.sampled_from(["cancel", "kill"]))
+    def end(self, data: st.DataObject, how: str) -> None:
+        if self.running:
+            caller = data.draw(st.sampled_from(self.running))
+            self.fail(caller) if how == "cancel" else self.kill(caller)
+
+    @rule(data=st.data(), how=st.sampled_from(["recycle", "release", "retire", "ill", "collect"]))
+    def disturb(self, data: st.DataObject, how: str) -> None:
+        if how == "collect":
+            self.collect()
+            return
+        pod = data.draw(st.sampled_from(sorted(self.truth.pods.values(), key=name_of)))
+        if how == "ill":
+            pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        elif how == "retire":
+            self.retire_or_relent(pod)
+        elif claim_state(pod) is ClaimState.ALLOCATED:
+            for caller in self.callers:
+                if caller.result is not None and uid_of(caller.result) == uid_of(pod):
+                    caller.result = None  # that match is over
+            if how == "release":
+                self.truth.delete(pod)
+            else:
+                notes = {SESSION: None, CLAIM: None}
+                self.truth.patch(pod, transition(pod, ClaimState.UNCLAIMED, annotations=notes))
+
+    def advance(self, caller: Caller, fate: str, data: st.DataObject | None = None) -> None:
+        step = caller.step
+        if isinstance(step, protocol.Choose):
+            pod = self.choose(caller, data)
+            if pod is not None:
+                caller.hand = pod
+                caller.send(pod)
+            return
+        if isinstance(step, protocol.Return):
+            caller.hand = None
+            caller.send(None)
+            return
+        if isinstance(step, WRITES) and fate != "well":
+            if fate == "lost":
+                self.truth.apply(step, caller.claim)
+            elif fate == "late":
+                self.late.append((step, caller.claim))
+            self.fail(caller)
+            return
+        self.truth.apply(step, caller.claim)
+        answer = self.truth.answer(step)
+        if isinstance(step, protocol.Register):
+            caller.registration = answer
+        caller.send(answer)
+
+    def choose(self, caller: Caller, data: st.DataObject | None) -> dict[str, Any] | None:
+        """Choose as a replica does, by what its watch has shown it."""
+        view = self.views[caller.replica]
+        taken = {
+            name_of(other.hand)
+            for other in self.callers
+            if other.replica == caller.replica and other.hand is not None and not other.done
+        }
+        session = caller.claim.session
+        for pod in view.values():
+            alive = not pod["metadata"].get("deletionTimestamp")
+            if session is not None and annotations_of(pod).get(SESSION) == session and alive:
+                return copy.deepcopy(pod)
+        free = [
+            pod
+            for name, pod in sorted(view.items())
+            if is_claimable(pod) and is_ready(pod) and name not in taken
+        ]
+        if not free:
+            return None
+        chosen = data.draw(st.sampled_from(free)) if data is not None else free[0]
+        return copy.deepcopy(chosen)
+
+    def fail(self, caller: Caller) -> None:
+        """A reply was lost for good: the caller gets an error, and its hand is cleaned up."""
+        if caller.cleaning:  # it tries again until it knows
+            assert caller.hand is not None
+            caller.running = protocol.give_up(caller.claim, caller.hand, caller.registration)
+            caller.send(None)
+            return
+        caller.running.close()
+        if caller.hand is None:
+            caller.done = True
+            return
+        caller.cleaning = True
+        caller.running = protocol.give_up(caller.claim, caller.hand, caller.registration)
+        caller.send(None)
+
+    def kill(self, caller: Caller) -> None:
+        caller.running.close()
+        caller.done = True
+        self.killed.append(caller)
+
+    def retire_or_relent(self, pod: dict[str, Any]) -> None:
+        """Do as a StatefulSet's scaling does."""
+        to = {
+            ClaimState.UNCLAIMED: ClaimState.RETIRING,
+            ClaimState.RETIRING: ClaimState.UNCLAIMED,
+        }.get(claim_state(pod) or ClaimState.ALLOCATED)
+        if to is not None:
+            self.truth.patch(pod, transition(pod, to))
+
+    def collect(self) -> None:
+        """Remove Pods that are ending, and then what they own."""
+        for name, pod in list(self.truth.pods.items()):
+            if pod["metadata"].get("deletionTimestamp"):
+                del self.truth.pods[name]
+                if pod["spec"].get("numbered"):  # a StatefulSet's comes back under its name
+                    self.truth.add(name)
+        alive = {uid_of(pod) for pod in self.truth.pods.values()}
+        for registration in list(self.truth.registrations.values()):
+            if registration.candidate.uid not in alive:
+                self.truth.strike(registration)
+        if len(self.truth.pods) < 2:
+            self.truth.add()
+
+    @invariant()
+    def a_session_has_one_server(self) -> None:
+        alive = [
+            annotations_of(pod).get(SESSION)
+            for pod in self.truth.pods.values()
+            if not pod["metadata"].get("deletionTimestamp")
+        ]
+        for session in SESSIONS:
+            assert alive.count(session) <= 1, f"{session} has two servers"
+
+    @invariant()
+    def a_server_has_one_caller(self) -> None:
+        by_server: dict[str, set[str]] = {}
+        for caller in self.callers:
+            if caller.result is not None:
+                whose = caller.claim.session or caller.claim.id
+                by_server.setdefault(uid_of(caller.result), set()).add(whose)
+        assert all(len(whose) == 1 for whose in by_server.values()), by_server
+
+    def teardown(self) -> None:
+        """Let all that is under way come to its end: then nothing is claimed for nobody."""
+        while self.late:
+            self.truth.apply(*self.late.pop())
+        for _ in range(ENOUGH):
+            if not self.running:
+                break
+            self.collect()
+            if len([pod for pod in self.truth.pods.values() if is_claimable(pod)]) < 2:
+                self.truth.add()
+            for pod in self.truth.pods.values():
+                pod["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+                if claim_state(pod) is ClaimState.RETIRING:
+                    self.truth.patch(pod, transition(pod, ClaimState.UNCLAIMED))
+            self.views = [copy.deepcopy(self.truth.pods) for _ in self.views]
+            for caller in self.running:
+                self.advance(caller, "well")
+            self.a_session_has_one_server()
+            self.a_server_has_one_caller()
+        assert not self.running, "a caller that is left alone does not come to its end"
+        self.collect()
+        known = {caller.claim.id for caller in self.callers if caller.result is not None}
+        known |= {caller.claim.id for caller in self.killed}
+        for pod in self.truth.pods.values():
+            if claim_state(pod) is ClaimState.ALLOCATED and SESSION not in annotations_of(pod):
+                assert annotations_of(pod)[CLAIM] in known, "claimed for nobody"
+
+
+TestClaims = ClaimMachine.TestCase
+TestClaims.settings = settings(max_examples=200, stateful_step_count=80, deadline=None)
