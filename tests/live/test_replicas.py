@@ -1,7 +1,6 @@
 """Replicas of one fleet, each a process of its own, with nothing between them but the cluster."""
 
 import asyncio
-import multiprocessing
 import random
 import time
 from collections import Counter, defaultdict
@@ -18,13 +17,9 @@ from podfleet.model.names import SESSION
 from podfleet.model.server import ClaimState, claim_state
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make
+from tests.live.processes import at_once
 
 REPLICAS = 8
-PATIENCE = 240.0  # seconds for all replicas together
-
-_CONTEXT: Any = multiprocessing.get_context("forkserver")
-together: Any = None
-"""Where the replicas wait for one another, in their processes."""
 
 
 @frozen
@@ -61,19 +56,9 @@ def keeper(backend: Backend, here: Place, ready: int) -> Fleet:
     return make(Fleet, backend, template=here.template, exposure=HeadlessDNS(), ready=ready)
 
 
-def play(part: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Run a part in as many processes as there are replicas; return what each returned."""
-    with _CONTEXT.Pool(REPLICAS, initializer=_meet, initargs=(_CONTEXT.Barrier(REPLICAS),)) as pool:
-        parts = [pool.apply_async(part, (number, *arguments)) for number in range(REPLICAS)]
-        return [one.get(PATIENCE) for one in parts]
-
-
-def _meet(barrier: Any) -> None:
-    global together
-    together = barrier
-
-
-def ask_for_each(number: int, here: Place, sessions: list[str]) -> dict[str, tuple[str, str]]:
+def ask_for_each(
+    _: int, meet: Callable[[], None], here: Place, sessions: list[str]
+) -> dict[str, tuple[str, str]]:
     """Be a replica that is asked for each session in turn, a few at once."""
 
     async def run() -> dict[str, tuple[str, str]]:
@@ -85,7 +70,7 @@ def ask_for_each(number: int, here: Place, sessions: list[str]) -> dict[str, tup
                 return session, (server.uid, str(server.endpoint))
 
         async with here.fleet() as fleet:
-            together.wait(60)
+            meet()
             return dict(await asyncio.gather(*(ask(fleet, session) for session in sessions)))
 
     return asyncio.run(run())
@@ -98,7 +83,7 @@ def test_a_session_asked_of_all_replicas_at_once_is_one_server(
     sessions = [f"match {number}" for number in range(200)]
     with keeper(backend, here, ready=220) as fleet:
         eventually(lambda: fleet.status().servers[ServerState.READY] == 220, 120)
-    answers = play(ask_for_each, here, sessions)
+    answers = at_once(REPLICAS, ask_for_each, here, sessions)
     for session in sessions:
         assert len({answer[session] for answer in answers}) == 1, session
     assert len({answers[0][session] for session in sessions}) == len(sessions)
@@ -115,7 +100,7 @@ def test_a_session_asked_of_all_replicas_at_once_is_one_server(
 
 
 def allocate_and_release(
-    number: int, here: Place, count: int, ready: int
+    number: int, meet: Callable[[], None], here: Place, count: int, ready: int
 ) -> list[tuple[str, float, float]]:
     """Be a replica that allocates, and releases by chance; return who had which server when."""
     chance = random.Random(number)
@@ -136,7 +121,7 @@ def allocate_and_release(
                 await release(fleet)
 
         async with here.fleet(ready=ready) as fleet:
-            together.wait(60)
+            meet()
             for _ in range(count // 4):
                 await asyncio.gather(*(allocate(fleet) for _ in range(4)))
             now = time.monotonic()
@@ -152,7 +137,11 @@ def test_no_server_has_two_at_a_time_and_none_is_lost(
     count = 100 if backend.cluster.local else 500
     with keeper(backend, here, ready) as fleet:
         eventually(lambda: fleet.status().servers[ServerState.READY] == ready, 120)
-        told = [one for log in play(allocate_and_release, here, count, ready) for one in log]
+        told = [
+            one
+            for log in at_once(REPLICAS, allocate_and_release, here, count, ready)
+            for one in log
+        ]
         assert len(told) == REPLICAS * count
         by_server = defaultdict(list)
         for uid, since, until in told:

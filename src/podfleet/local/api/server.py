@@ -366,10 +366,10 @@ class ApiServer:
     ) -> web.StreamResponse:
         """Send what comes, until it ends, the client goes, or the cluster stops."""
         response = web.StreamResponse(headers={"Content-Type": content_type})
-        await response.prepare(request)
 
         async def send() -> None:
             try:
+                await response.prepare(request)
                 async for line in lines:
                     await response.write(line)
             except ConnectionError:
