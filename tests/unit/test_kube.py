@@ -107,7 +107,8 @@ def test_a_list_drops_what_it_lacks_but_not_what_is_newer_than_it() -> None:
     store = Store()
     store.observe(pod("old", 3))
     store.observe(pod("just-created", 11))
-    store.replace([pod("kept", 4)], at=10)
+    store.observe(pod("kept", 4))
+    store.retain({"kept"}, at=10)
     assert {item["metadata"]["name"] for item in store} == {"just-created", "kept"}
 
 

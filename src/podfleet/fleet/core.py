@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
 from podfleet.errors import Conflict, NotFound, PodfleetError
+from podfleet.fleet.census import Census
 from podfleet.fleet.claim import Claim, is_claimable
 from podfleet.fleet.claims import Claims
 from podfleet.fleet.exposer import Exposer
@@ -24,8 +25,6 @@ from podfleet.kube.paths import pods
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import labels_of, name_of, uid_of
 from podfleet.model.names import SESSION
-from podfleet.model.server import server_from_pod
-from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["Core"]
 
@@ -62,6 +61,7 @@ class Core:
         )
         self.abandoned: OrderedDict[str, None] = OrderedDict()
         """Servers that are to go, if they exist: their create may be carried out late."""
+        self._census = Census()
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
             client, pods(namespace), {"labelSelector": spec.selector}, self.store
@@ -76,6 +76,7 @@ class Core:
         Raises:
             PodfleetError: Why it does not.
         """
+        self.store.listen(self._census.follow)
         self.store.listen(self.ports.follow)
         self.store.listen(self.exposer.forget)
         self.store.listen(self.orphans.follow)
@@ -105,9 +106,8 @@ class Core:
     @property
     def status(self) -> FleetStatus:
         """What the watch has shown."""
-        servers = [server_from_pod(pod, (), ready=is_ready(pod)) for pod in self.store]
         return FleetStatus(
-            servers=Counter(server.state for server in servers),
+            servers=self._census.counts,
             synced=self._reflector.synced,
             age=self._reflector.age,
             waiting=len(self.line),

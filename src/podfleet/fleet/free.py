@@ -69,6 +69,11 @@ class FreeServers:
         """How many of the present template are unclaimed and anybody's, ready or not."""
         return len(self._offered)
 
+    @property
+    def expected(self) -> str | None:
+        """One that is unclaimed and anybody's, if there is one."""
+        return next(iter(self._offered), None)
+
     def offers(self, name: str) -> bool:
         """Return whether a server is one of those."""
         return name in self._offered

@@ -11,9 +11,7 @@ from podfleet.errors import (
     Exhausted,
     PortPoolExhausted,
 )
-from podfleet.fleet.claim import is_claimable
 from podfleet.fleet.core import Core
-from podfleet.fleet.free import is_offered
 from podfleet.fleet.start import Start
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Diagnosis, Manifest
@@ -63,9 +61,8 @@ async def why_not(core: Core, start: Start, hand: str | None, timeout: float) ->
 
 async def _last_look(core: Core, server: str | None) -> tuple[Manifest | None, Diagnosis | None]:
     pod = core.store.get(server) if server else None
-    if server is None:
-        coming = [one for one in core.store if is_claimable(one) and is_offered(one)]
-        pod = min(coming, key=name_of, default=None)
+    if server is None and core.free.expected is not None:
+        pod = core.store.get(core.free.expected)
     try:
         async with asyncio.timeout(_LAST_LOOK):
             pod = (await core.read(server) if server else None) or pod

@@ -74,6 +74,7 @@ class Replicas:
         self._waiting = 0
         self._replicas = 0
         self._revision: str | None = None  # of the set's template: perhaps not this backend's
+        self._pods: dict[str, Manifest] = {}
         self._marked: dict[str, tuple[str, float]] = {}  # uid of a retiring Pod: mark, seen since
 
     @property
@@ -84,10 +85,14 @@ class Replicas:
     @property
     def pods(self) -> dict[int, Manifest]:
         """Its Pods by number, lowest first, as the watch shows them."""
-        return by_ordinal(self._store, self._name)
+        return by_ordinal(self._pods.values(), self._name)
 
     def follow(self, before: Manifest | None, after: Manifest | None) -> None:
         """Learn from a change in the store."""
+        if before is not None:
+            self._pods.pop(name_of(before), None)
+        if after is not None:
+            self._pods[name_of(after)] = after
         if before is not None and (after is None or claim_state(after) is not ClaimState.RETIRING):
             self._marked.pop(uid_of(before), None)
         if after is not None and claim_state(after) is ClaimState.RETIRING:

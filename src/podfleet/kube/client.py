@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import uuid
@@ -219,8 +220,9 @@ class KubeClient:
                 except NotFound:
                     return False
                 except Conflict as error:
-                    # registry/rest: "Precondition failed: UID in precondition: ..."
-                    if "UID in precondition" in str(error):
+                    # apiserver: storage/interfaces.go says "UID in precondition: ...",
+                    # registry/rest/delete.go "the UID in the precondition (...) does not match".
+                    if re.search(r"UID in (the )?precondition", str(error)):
                         return False
                     raise
         return True

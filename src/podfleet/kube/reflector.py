@@ -23,12 +23,14 @@ from podfleet.kube.client import KubeClient
 from podfleet.kube.status import error_from_status
 from podfleet.kube.store import Store
 from podfleet.model import Manifest
+from podfleet.model.manifest import name_of
 
 __all__ = ["Reflector"]
 
 _log = logging.getLogger(__name__)
 
 _PAGE = 500
+_BREATH = 50  # objects taken in before others of the event loop have a turn
 _WATCH_SECONDS = (240, 360)  # a random length, so that replicas do not come back in step
 _SILENCE = 90.0  # seconds; the API server sends a bookmark about every minute
 _BACKOFF = (0.2, 20.0)  # seconds, doubled from one failure to the next
@@ -145,17 +147,28 @@ class Reflector:
             self._troubled.set()
 
     async def _list(self) -> None:
-        found: list[Manifest] = []
+        names: set[str] = set()
         query = {**self._selector, "limit": str(_PAGE)}
-        while True:
-            page = await self._client.get(self._path, query)
-            found += page["items"] or []
-            onward = page["metadata"].get("continue")
-            if not onward:
-                break
-            query["continue"] = onward
+        coming: asyncio.Task[dict[str, Any]] | None = asyncio.create_task(
+            self._client.get(self._path, query)
+        )
+        try:
+            while coming is not None:
+                page, coming = await coming, None
+                if onward := page["metadata"].get("continue"):
+                    # The API server prepares the next page while this one is taken in.
+                    query = {**query, "continue": onward}
+                    coming = asyncio.create_task(self._client.get(self._path, query))
+                for position, item in enumerate(page["items"] or []):
+                    names.add(name_of(item))
+                    self.store.observe(item)
+                    if position % _BREATH == 0:
+                        await asyncio.sleep(0)
+        finally:
+            if coming is not None:
+                coming.cancel()
         self._version = str(page["metadata"]["resourceVersion"])
-        self.store.replace(found, int(self._version))
+        self.store.retain(names, int(self._version))
         self._heard = time.monotonic()
         self._troubled.clear()
         self._synced.set()

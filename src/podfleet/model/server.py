@@ -14,7 +14,14 @@ from podfleet.model import manifest, names
 from podfleet.model.endpoint import Endpoint
 from podfleet.model.manifest import Manifest
 
-__all__ = ["ClaimState", "GameServer", "ServerState", "claim_state", "server_from_pod"]
+__all__ = [
+    "ClaimState",
+    "GameServer",
+    "ServerState",
+    "claim_state",
+    "server_from_pod",
+    "server_state",
+]
 
 
 class ClaimState(Enum):
@@ -133,7 +140,7 @@ def server_from_pod(pod: Manifest, endpoints: tuple[Endpoint, ...], *, ready: bo
         name=manifest.name_of(pod),
         namespace=manifest.namespace_of(pod),
         uid=manifest.uid_of(pod),
-        state=_state(pod, ready=ready),
+        state=server_state(pod, ready=ready),
         node=pod["spec"].get("nodeName"),
         session=notes.get(names.SESSION),
         endpoints=endpoints,
@@ -144,7 +151,13 @@ def server_from_pod(pod: Manifest, endpoints: tuple[Endpoint, ...], *, ready: bo
     )
 
 
-def _state(pod: Manifest, *, ready: bool) -> ServerState:
+def server_state(pod: Manifest, *, ready: bool) -> ServerState:
+    """Return where a Pod's server is in its life.
+
+    Args:
+        pod: The Pod.
+        ready: Whether it is ready.
+    """
     if pod["metadata"].get("deletionTimestamp"):
         return ServerState.STOPPING
     if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):

@@ -1,0 +1,155 @@
+"""The stage of the benchmarks: thousands of ready servers on nodes that kwok plays."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from podfleet import AsyncFleet, Cluster, GameServerTemplate, HeadlessDNS, Port
+from podfleet.fleet.claim import transition
+from podfleet.fleet.spec import FleetSpec
+from podfleet.kube import KubeClient
+from podfleet.kube.paths import object_path, pods
+from podfleet.model.manifest import annotations_of, name_of
+from podfleet.model.names import CLAIM, SESSION, new_server_name
+from podfleet.model.server import ClaimState
+from podfleet.waiters.diagnosis import is_ready
+from tests.cluster.crowd import PLACED
+
+_AT_ONCE = 32  # creates in flight
+_PATIENCE = 900.0  # seconds until all are ready
+PLAIN = "plain"
+"""A label of Pods that belong to no fleet."""
+
+
+@frozen
+class Stage:
+    """A namespace with fleets of ready servers.
+
+    Args:
+        kubeconfig: The admin's.
+        namespace: The namespace.
+        nodes: How many fake nodes there are.
+    """
+
+    kubeconfig: Path
+    namespace: str
+    nodes: int
+
+    @property
+    def template(self) -> GameServerTemplate:
+        return GameServerTemplate(image="bench", ports=[Port("game", 7777, "UDP")], **PLACED)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(kubeconfig=self.kubeconfig)
+
+    def fleet(self, name: str) -> AsyncFleet:
+        return AsyncFleet(
+            name,
+            template=self.template,
+            exposure=HeadlessDNS(),
+            namespace=self.namespace,
+            cluster=self.cluster,
+        )
+
+    async def fill(self, client: KubeClient, fleet: str, count: int) -> None:
+        """Create servers of a fleet; see `until_ready`."""
+        spec = FleetSpec(name=fleet, template=self.template, exposure=HeadlessDNS())
+        await in_turns(
+            _AT_ONCE,
+            (
+                client.create(pods(self.namespace), self._bound(spec, number))
+                for number in range(count)
+            ),
+        )
+
+    async def plain(self, client: KubeClient, count: int) -> None:
+        """Create Pods of no fleet."""
+        for number in range(count):
+            pod = self.template.to_pod()
+            pod["metadata"] |= {"name": f"{PLAIN}-{number}", "labels": {PLAIN: "true"}}
+            pod["spec"]["nodeName"] = f"fake-{number % self.nodes}"
+            await client.create(pods(self.namespace), pod)
+
+    async def until_ready(self, client: KubeClient, selector: str, count: int) -> None:
+        """Return when so many Pods are ready."""
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                if sum([is_ready(pod) async for pod in self.shown(client, selector)]) >= count:
+                    return
+                await asyncio.sleep(2)
+
+    async def shown(self, client: KubeClient, selector: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the Pods, page by page."""
+        query = {"labelSelector": selector, "limit": "500"}
+        while True:
+            page = await client.get(pods(self.namespace), query)
+            for pod in page["items"]:
+                yield pod
+            if not page["metadata"].get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
+
+    async def reset(self, client: KubeClient, fleet: str) -> None:
+        """Have every allocated server of a fleet free again."""
+        selector = f"podfleet.dev/fleet={fleet},podfleet.dev/state=allocated"
+        taken = [pod async for pod in self.shown(client, selector)]
+        await in_turns(_AT_ONCE, (self._free(client, pod) for pod in taken))
+        leases = object_path("coordination.k8s.io/v1", "leases", self.namespace)
+        found = await client.get(leases, {"labelSelector": f"podfleet.dev/fleet={fleet}"})
+        await in_turns(
+            _AT_ONCE,
+            (client.delete(f"{leases}/{name_of(one)}", uid=None) for one in found["items"]),
+        )
+
+    async def free(self, client: KubeClient, name: str) -> None:
+        """Have one server free again."""
+        await self._free(client, await client.get(pods(self.namespace, name)))
+
+    async def _free(self, client: KubeClient, pod: dict[str, Any]) -> None:
+        nothing = {SESSION: None, CLAIM: None}
+        patch = transition(pod, ClaimState.UNCLAIMED, labels={SESSION: None}, annotations=nothing)
+        await client.patch(
+            pods(self.namespace, name_of(pod)), patch, lambda now: CLAIM not in annotations_of(now)
+        )
+
+    def _bound(self, spec: FleetSpec, number: int) -> dict[str, Any]:
+        pod = spec.pod(self.namespace, new_server_name(spec.name), ())
+        # The scheduler is not what is measured.
+        pod["spec"]["nodeName"] = f"fake-{number % self.nodes}"
+        return pod
+
+
+async def in_turns(at_once: int, work: Iterable[Any]) -> list[Any]:
+    """Await all, so many at once; return the results in the order of their ends."""
+    waiting = iter(work)
+    results: list[Any] = []
+
+    async def next_ones() -> None:
+        results.extend([await one for one in waiting])
+
+    await asyncio.gather(*(next_ones() for _ in range(at_once)))
+    return results
+
+
+@asynccontextmanager
+async def namespace(client: KubeClient) -> AsyncIterator[str]:
+    """Make a namespace for as long as the block lasts, with the account that its Pods get."""
+    name = f"podfleet-bench-{uuid.uuid4().hex[:8]}"
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    await client.create(object_path("v1", "namespaces"), manifest)
+    try:
+        accounts = object_path("v1", "serviceaccounts", name)
+        async with asyncio.timeout(30):
+            found: list[Any] = []
+            while not found:
+                found = (await client.get(accounts))["items"]
+                await asyncio.sleep(0.05)
+        yield name
+    finally:
+        await client.delete(object_path("v1", "namespaces", name=name), uid=None)

@@ -1,0 +1,443 @@
+"""Warm ``allocate`` beside one plain PATCH of a Pod, by the same transport on the same API server.
+
+    python -m benchmarks.warm_allocate [--quick] [--json FILE] [--plot FILE]
+
+Everything is measured in one run, in turns, so that what else the machine does meets all alike.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from benchmarks.stage import PLAIN, Stage, in_turns, namespace
+from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
+from podfleet.fleet.claim import Claim
+from podfleet.fleet.free import FreeServers
+from podfleet.kube import KubeClient, Store
+from podfleet.kube.paths import pods
+from podfleet.model.names import REVISION
+from tests.cluster import cluster as test_cluster
+from tests.cluster.crowd import fake_nodes
+from tests.cluster.kubectl import kubectl
+from tests.cluster.places import KUBECONFIG
+from tests.live.processes import at_once
+
+_PLAIN = 100
+_NODES = 50
+_IN_FLIGHT = 32
+_PROCESSES = 4
+
+
+@frozen
+class Size:
+    """How much is measured.
+
+    Args:
+        small: Servers of the small fleet.
+        middle: Of the one on which processes meet.
+        large: Of the large one.
+        tries: One at a time.
+        rush: In flight together, in each of three rounds.
+    """
+
+    small: int = 100
+    middle: int = 2000
+    large: int = 10_000
+    tries: int = 400
+    rush: int = 480
+
+
+QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40)
+
+
+@frozen
+class Line:
+    """One line of the table.
+
+    Args:
+        what: What was measured.
+        value: In the unit.
+        base: What it is measured against, in the unit; ``None`` if it stands alone.
+        unit: The unit.
+        target: What the ratio, or the value, is to be: at most, or at least.
+        at_least: Which of the two.
+    """
+
+    what: str
+    value: float
+    base: float | None
+    unit: str
+    target: float | None = None
+    at_least: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """The value by its base; the value itself if it stands alone."""
+        return self.value if self.base is None else self.value / self.base
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met."""
+        if self.target is None:
+            return None
+        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
+
+
+class Plain:
+    """Patches Pods of no fleet, as a claim does, one after the other."""
+
+    def __init__(self, stage: Stage, client: KubeClient) -> None:
+        self._stage = stage
+        self._client = client
+        self._turn = 0
+
+    async def patch(self) -> None:
+        """Send one patch, of the size of a claim's."""
+        self._turn += 1
+        name = f"{PLAIN}-{self._turn % _PLAIN}"
+        seen = {
+            "metadata": {"name": name, "uid": "", "labels": {}, "annotations": {}},
+            "spec": {},
+        }
+        patch = [one for one in Claim().patch(seen, datetime.now(UTC)) if one["op"] == "add"]
+        await self._client.patch(pods(self._stage.namespace, name), patch, lambda _: False)
+
+
+async def timed(work: Callable[[], Awaitable[Any]]) -> float:
+    """Return the seconds that it takes."""
+    before = time.perf_counter()
+    await work()
+    return time.perf_counter() - before
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return the value below which that share is."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+async def one_at_a_time(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
+    """Measure one ``allocate`` after the other, of a small and a large fleet."""
+    plain = Plain(stage, client)
+    times: dict[str, list[float]] = {name: [] for name in ("PATCH", "small", "large", "session")}
+    async with stage.fleet("small") as small, stage.fleet("large") as large:
+        for turn in range(size.tries + 20):  # the first ones open connections
+            steps: dict[str, Callable[[], Awaitable[Any]]] = {
+                "PATCH": plain.patch,
+                "small": small.allocate,
+                "large": large.allocate,
+                "session": partial(large.allocate, f"match {turn}"),
+            }
+            for name in random.sample(sorted(steps), len(steps)):
+                seconds = await timed(steps[name])
+                if turn >= 20:
+                    times[name].append(seconds)
+            for server in await small.servers("allocated"):
+                await stage.free(client, server.name)
+    sync = await asyncio.to_thread(_sync_cost, stage, size)
+    await stage.reset(client, "large")
+    base = {share: quantile(times["PATCH"], share) * 1000 for share in (0.5, 0.99)}
+
+    def line(what: str, name: str, share: float, target: float) -> Line:
+        return Line(what, quantile(times[name], share) * 1000, base[share], "ms", target)
+
+    flat = statistics.median(times["small"]) * 1000
+    return [
+        line("allocate, p50", "large", 0.5, 1.15),
+        line("allocate, p99", "large", 0.99, 1.5),
+        line("allocate for a session, p50", "session", 0.5, 2.2),
+        line("allocate for a session, p99", "session", 0.99, 3.3),
+        Line(
+            f"{size.large} ready against {size.small}, p50",
+            statistics.median(times["large"]) * 1000,
+            flat,
+            "ms",
+            1.1,
+        ),
+        Line("sync face, p50 added", sync * 1000, None, "ms", 0.3),
+    ]
+
+
+def _sync_cost(stage: Stage, size: Size) -> float:
+    """Return the seconds that the sync face adds: what it adds to a call that asks nobody."""
+    settings: dict[str, Any] = {
+        "template": stage.template,
+        "exposure": HeadlessDNS(),
+        "namespace": stage.namespace,
+        "cluster": stage.cluster,
+    }
+
+    async def awaited() -> list[float]:
+        async with AsyncFleet("small", **settings) as fleet:
+            return [await timed(fleet.status) for _ in range(size.tries)]
+
+    calls = []
+    with Fleet("small", **settings) as fleet:
+        for _ in range(size.tries):
+            before = time.perf_counter()
+            fleet.status()
+            calls.append(time.perf_counter() - before)
+    return statistics.median(calls) - statistics.median(asyncio.run(awaited()))
+
+
+async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
+    """Measure how many a second, from one process and from four."""
+    plain = Plain(stage, client)
+    rates: dict[str, list[float]] = {"PATCH": [], "allocate": []}
+
+    async def rate(what: str, works: list[Awaitable[Any]]) -> None:
+        seconds = await timed(lambda: in_turns(_IN_FLIGHT, works))
+        rates[what].append(len(works) / seconds)
+
+    async with stage.fleet("middle") as fleet:
+        await in_turns(_IN_FLIGHT, [plain.patch() for _ in range(2 * _IN_FLIGHT)])
+        for _ in range(3):
+            await rate("PATCH", [plain.patch() for _ in range(size.rush)])
+            await rate("allocate", [fleet.allocate() for _ in range(size.rush)])
+            await stage.reset(client, "middle")
+            await asyncio.sleep(1)  # the watch shows it
+    each = size.rush // _PROCESSES
+    plainly = await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, each)
+    together = await asyncio.to_thread(at_once, _PROCESSES, allocate_many, stage, each)
+    await stage.reset(client, "middle")
+    given = [name for _, _, names in together for name in names]
+    doubles = len(given) - len(set(given))
+    return [
+        Line(
+            f"{_IN_FLIGHT} in flight, rate",
+            statistics.median(rates["allocate"]),
+            statistics.median(rates["PATCH"]),
+            "/s",
+            0.9,
+            at_least=True,
+        ),
+        Line(
+            f"{_PROCESSES} processes, rate",
+            _rate(together),
+            _rate(plainly),
+            "/s",
+            0.8,
+            at_least=True,
+        ),
+        Line(f"{_PROCESSES} processes, given twice", doubles, None, "servers", 0),
+    ]
+
+
+def _rate(told: list[tuple[float, float, list[str]]]) -> float:
+    began, ended = min(one[0] for one in told), max(one[1] for one in told)
+    return sum(len(one[2]) for one in told) / (ended - began)
+
+
+def patch_many(
+    _: int, meet: Callable[[], None], stage: Stage, count: int
+) -> tuple[float, float, list[str]]:
+    """Be a process that patches Pods."""
+
+    async def run() -> tuple[float, float, list[str]]:
+        async with aclosing(_Closing(KubeClient(stage.cluster))) as client:
+            plain = Plain(stage, client.client)
+            await plain.patch()
+            meet()
+            began = time.monotonic()
+            await in_turns(_IN_FLIGHT // _PROCESSES, [plain.patch() for _ in range(count)])
+            return began, time.monotonic(), ["plain"] * count
+
+    return asyncio.run(run())
+
+
+def allocate_many(
+    _: int, meet: Callable[[], None], stage: Stage, count: int
+) -> tuple[float, float, list[str]]:
+    """Be a process that allocates."""
+
+    async def run() -> tuple[float, float, list[str]]:
+        async with stage.fleet("middle") as fleet:
+            meet()
+            began = time.monotonic()
+            allocations = [fleet.allocate() for _ in range(count)]
+            servers = await in_turns(_IN_FLIGHT // _PROCESSES, allocations)
+            return began, time.monotonic(), [server.name for server in servers]
+
+    return asyncio.run(run())
+
+
+@frozen
+class _Closing:
+    client: KubeClient
+
+    async def aclose(self) -> None:
+        await self.client.close()
+
+
+def choosing(size: Size) -> list[Line]:
+    """Measure the choice alone, in memory."""
+    spent = {}
+    for count in (size.small, size.large):
+        store = Store()
+        free = FreeServers(store, "r", "packed")
+        store.listen(free.follow)
+        for number in range(count):
+            store.observe(_ready(number))
+        before = time.perf_counter()
+        for _ in range(size.small):
+            assert free.take() is not None
+        spent[count] = (time.perf_counter() - before) / size.small * 1e6
+    return [Line(f"choosing from {count}", value, None, "us") for count, value in spent.items()]
+
+
+def _ready(number: int) -> dict[str, Any]:
+    labels = {REVISION: "r", "podfleet.dev/state": "unclaimed"}
+    return {
+        "metadata": {"name": f"arena-{number}", "uid": str(number), "labels": labels,
+                     "resourceVersion": str(number + 1)},
+        "spec": {"nodeName": f"node-{number % _NODES}", "containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }  # fmt: skip
+
+
+def start_large(_: int, meet: Callable[[], None], stage: Stage, size: Size) -> dict[str, float]:
+    """Be a process that starts on the large fleet, with nothing else in its memory."""
+
+    async def run() -> dict[str, float]:
+        meet()
+        client = KubeClient(stage.cluster)
+        query = {"labelSelector": "podfleet.dev/fleet=large"}
+
+        async def pages() -> None:
+            asked = {**query, "limit": "500"}
+            while True:
+                page = await client.get(pods(stage.namespace), asked)
+                if not page["metadata"].get("continue"):
+                    return
+                asked["continue"] = page["metadata"]["continue"]
+
+        fleet = stage.fleet("large")
+        await client.connect()
+        gc.collect()
+        empty = _resident()
+        started = await timed(fleet.allocate)
+        gc.collect()
+        full = _resident()
+        listed = await timed(pages)
+        await fleet.stop()
+        await client.close()
+        return {"start": started, "list": listed, "memory": (full - empty) / size.large / 1024}
+
+    return asyncio.run(run())
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def starting(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
+    """Measure the start on a large fleet, and what it keeps in memory."""
+    told = []
+    for _ in range(3):
+        told += await asyncio.to_thread(at_once, 1, start_large, stage, size)
+    await stage.reset(client, "large")
+    middle = {key: statistics.median(one[key] for one in told) for key in told[0]}
+    return [
+        Line(f"start with {size.large}, first allocate", middle["start"], middle["list"], "s", 1.5),
+        Line("memory a watched server", middle["memory"], None, "KB", 4.0),
+    ]
+
+
+async def measure(kubeconfig: Path, size: Size) -> list[Line]:
+    """Return the table's lines."""
+    client = KubeClient(Cluster(kubeconfig=kubeconfig))
+    try:
+        async with namespace(client) as place:
+            stage = Stage(kubeconfig, place, _NODES)
+            await stage.plain(client, _PLAIN)
+            await stage.until_ready(client, f"{PLAIN}=true", _PLAIN)
+            for fleet in ("small", "middle", "large"):
+                count = getattr(size, fleet)
+                await stage.fill(client, fleet, count)
+                await stage.until_ready(client, f"podfleet.dev/fleet={fleet}", count)
+            return [
+                *await one_at_a_time(stage, client, size),
+                *await many_at_once(stage, client, size),
+                *choosing(size),
+                *await starting(stage, client, size),
+            ]
+    finally:
+        await client.close()
+
+
+def report(lines: list[Line]) -> None:
+    """Print the table."""
+    print(f"{'':34}{'measured':>12}{'PATCH':>12}{'ratio':>8}  target")
+    for line in lines:
+        base = "" if line.base is None else f"{line.base:.4g} {line.unit}"
+        ratio = "" if line.base is None else f"{line.ratio:.2f}"
+        target = ""
+        if line.target is not None:
+            met = "" if line.met else "  MISSED"
+            target = f"{'>=' if line.at_least else '<='} {line.target:g}{met}"
+        measured = f"{line.value:.4g} {line.unit}"
+        print(f"{line.what:34}{measured:>12}{base:>12}{ratio:>8}  {target}")
+
+
+def plot(lines: list[Line], file: Path) -> None:
+    """Draw the ratios: needs the extra ``plots``."""
+    plt = import_module("matplotlib.pyplot")  # an extra
+
+    drawn = [line for line in lines if line.base is not None]
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(drawn) + 1))
+    axes.barh([line.what for line in drawn], [line.ratio for line in drawn])
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xlabel("x the raw API call")
+    axes.invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(file)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run on the test cluster."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that it runs")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--plot", type=Path, help="draw the ratios there: needs podfleet[plots]")
+    chosen = parser.parse_args(arguments)
+    size = QUICK if chosen.quick else Size()
+    running = test_cluster.Cluster.up(owned=True)
+    try:
+        kwok = running.start_kwok()
+        try:
+
+            def admin(*words: str, stdin: str | None = None) -> str:
+                return kubectl(running.kubectl_command, KUBECONFIG, *words, stdin=stdin)
+
+            with fake_nodes(admin, _NODES, pods=1000):
+                lines = asyncio.run(measure(KUBECONFIG, size))
+        finally:
+            kwok.stop()
+    finally:
+        if running.is_ours:
+            running.down()
+    report(lines)
+    if chosen.json:
+        figures = [{**asdict(one), "ratio": one.ratio, "met": one.met} for one in lines]
+        chosen.json.write_text(json.dumps(figures, indent=1))
+    if chosen.plot:
+        plot(lines, chosen.plot)
+
+
+if __name__ == "__main__":
+    main()
