@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from podfleet import errors
 from podfleet.kube.lines import LineSplitter
 from podfleet.kube.status import error_from_answer
-from podfleet.kube.store import Store
+from podfleet.kube.store import Change, Store
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,9 @@ def test_listeners_see_the_same_story_as_the_store(
     store = Store()
     told: dict[str, Any] = {}
 
-    def listen(before: Any, after: Any) -> None:
-        name = (after or before)["metadata"]["name"]
-        assert told.get(name) == before
-        told[name] = after
+    def listen(change: Change) -> None:
+        assert told.get(change.name) == change.before
+        told[change.name] = change.after
 
     store.listen(listen)
     for name, version, gone, uid in story:

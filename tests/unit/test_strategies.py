@@ -27,6 +27,9 @@ from podfleet import (
 from podfleet.exposure import ClusterView
 from podfleet.fleet.orphans import Orphans
 from podfleet.fleet.shared import differences
+from podfleet.kube import Change
+from podfleet.model import Manifest
+from podfleet.model.manifest import name_of
 
 untyped: Any = podfleet  # for arguments that mypy would refuse
 
@@ -258,12 +261,16 @@ def unclaimed(name: str, *, ready: bool, patience: str = "60") -> dict[str, Any]
     }
 
 
+def seen(pod: Manifest) -> Change:
+    return Change(name_of(pod), pod, None)
+
+
 def test_a_server_is_left_behind_when_its_starter_would_have_come() -> None:
     clock = Clock()
     orphans = Orphans("now", clock)
-    orphans.follow(None, unclaimed("ready", ready=True))
-    orphans.follow(None, unclaimed("slow", ready=False))
-    orphans.follow(None, unclaimed("nonsense", ready=False, patience="soon"))
+    orphans.follow(seen(unclaimed("ready", ready=True)))
+    orphans.follow(seen(unclaimed("slow", ready=False)))
+    orphans.follow(seen(unclaimed("nonsense", ready=False, patience="soon")))
     for passed, adoptable, lost in (
         (4.9, [], []),
         (5.0, ["ready"], ["nonsense", "ready"]),
@@ -276,6 +283,6 @@ def test_a_server_is_left_behind_when_its_starter_would_have_come() -> None:
     assert orphans.adoptable({"ready"}) == []
     claimed = unclaimed("ready", ready=True)
     claimed["metadata"]["labels"]["podfleet.dev/state"] = "allocated"
-    orphans.follow(None, claimed)
+    orphans.follow(seen(claimed))
     assert orphans.adoptable(()) == []
     assert not orphans.is_lost("ready")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from podfleet.model import Manifest, ServerState
-from podfleet.model.manifest import name_of
+from podfleet.kube import Change
+from podfleet.model import ServerState
 from podfleet.model.server import server_state
 from podfleet.waiters.diagnosis import is_ready
 
@@ -25,14 +25,13 @@ class Census:
         """How many servers are in each state."""
         return self._counts
 
-    def follow(self, before: Manifest | None, after: Manifest | None) -> None:
+    def follow(self, change: Change) -> None:
         """Learn from a change in the store."""
-        pod = after or before
-        assert pod is not None
-        known = self._states.pop(name_of(pod), None)
+        after = change.after
+        known = self._states.pop(change.name, None)
         if known is not None:
             self._counts[known] -= 1
         if after is not None:
             state = server_state(after, ready=is_ready(after))
-            self._states[name_of(after)] = state
+            self._states[change.name] = state
             self._counts[state] += 1

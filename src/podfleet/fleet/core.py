@@ -20,7 +20,7 @@ from podfleet.fleet.line import Line
 from podfleet.fleet.orphans import Orphans
 from podfleet.fleet.replicas import Replicas
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import KubeClient, Reflector, Store
+from podfleet.kube import Change, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import labels_of, name_of, uid_of
@@ -143,7 +143,7 @@ class Core:
 
     def adopt(self) -> Manifest | None:
         """Return a ready server whose starter is no more, held."""
-        for pod_name in self.orphans.adoptable(self.free.held | self.abandoned.keys()):
+        for pod_name in self.orphans.adoptable(self.free.held.keys() | self.abandoned.keys()):
             pod = self.store.get(pod_name)
             if pod is not None:
                 self.free.hold(pod_name)
@@ -240,12 +240,10 @@ class Core:
         else:
             self.abandoned.pop(pod_name, None)  # another replica's match runs there
 
-    def _clean_up_abandoned(self, before: Manifest | None, after: Manifest | None) -> None:
-        pod = after or before
-        assert pod is not None
-        if name_of(pod) not in self.abandoned:
+    def _clean_up_abandoned(self, change: Change) -> None:
+        if change.name not in self.abandoned:
             return
-        if after is None:
-            del self.abandoned[name_of(pod)]
-        elif before is None:  # a create that was carried out after all
-            self.abandon(name_of(pod), Claim())
+        if change.after is None:
+            del self.abandoned[change.name]
+        elif change.uid_before is None:  # a create that was carried out after all
+            self.abandon(change.name, Claim())

@@ -9,7 +9,7 @@ from podfleet.errors import AlreadyExists, ApiError, Forbidden, NotFound
 from podfleet.exposure import ClusterView, Resource
 from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import KubeClient, Store
+from podfleet.kube import Change, KubeClient, Store
 from podfleet.kube.paths import object_path
 from podfleet.manifests import namespaced
 from podfleet.model import Endpoint, Manifest
@@ -72,7 +72,6 @@ class Exposer:
         """
         pause = _PAUSE[0]
         while True:
-            pod = self._store.get(name_of(pod)) or pod
             if not await self._objects_of(pod, fresh=fresh):
                 await self.attach(pod)  # its starter was killed before it could
             endpoints = await self.endpoints(pod)
@@ -82,6 +81,7 @@ class Exposer:
             pause = min(_PAUSE[1], pause * 2)
             fresh = True
             await self._shared.show(fresh=True)
+            pod = self._store.get(name_of(pod)) or pod
 
     async def endpoints(self, pod: Manifest, *, fresh: bool = False) -> tuple[Endpoint, ...] | None:
         """Return what the strategy reads from the cluster now; ``None``: not yet.
@@ -98,10 +98,10 @@ class Exposer:
         )
         return self._strategy.endpoints(pod, self._spec.template, view)
 
-    def forget(self, before: Manifest | None, after: Manifest | None) -> None:
+    def forget(self, change: Change) -> None:
         """Drop what was known of a server that is gone."""
-        if after is None and before is not None:
-            self._objects.pop(uid_of(before), None)
+        if change.after is None and change.uid_before is not None:
+            self._objects.pop(change.uid_before, None)
 
     async def _node(self, node: str) -> Manifest | None:
         read_at, known = self._nodes.get(node, (float("-inf"), None))

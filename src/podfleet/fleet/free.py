@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from podfleet.fleet.claim import is_claimable, turn_of
 from podfleet.fleet.pool import Packing, Pool
-from podfleet.kube import Store
+from podfleet.kube import Change, Store
 from podfleet.model import Manifest, Verdict
 from podfleet.model.manifest import annotations_of, labels_of, name_of
 from podfleet.model.names import PATIENCE, REVISION
@@ -53,8 +53,9 @@ class FreeServers:
         self._present: Selector = frozenset({(REVISION, revision)})
         self._new_pool: Callable[[], Pool] = lambda: Pool(packing, chance or random.Random())
         self._pools: OrderedDict[Selector, Pool] = OrderedDict({self._present: self._new_pool()})
-        self.held: set[str] = set()
-        """Servers that callers of this process are about to claim, or are starting."""
+        self.held: dict[str, Manifest | None] = {}
+        """Servers that callers of this process are about to claim, or are starting; each as it
+        is while it is free."""
         self._offered: set[str] = set()
         self._coming: set[str] = set()
         self._allocated: dict[str, str] = {}
@@ -81,30 +82,24 @@ class FreeServers:
     def __len__(self) -> int:
         return len(self._pools[self._present])
 
-    def follow(self, before: Manifest | None, after: Manifest | None) -> None:
+    def follow(self, change: Change) -> None:
         """Learn from a change in the store."""
-        pod = after or before
-        assert pod is not None
-        name = name_of(pod)
+        name, after = change.name, change.after
         self._count(name, after)
         if after is None or not is_claimable(after) or not is_offered(after):
             self._coming.discard(name)
             self._offered.discard(name)
-            self._remove(name)
+            self._set(name, None)
             return
         if self._matches(after, self._present):
             self._offered.add(name)
         diagnosis = diagnose(after)
-        if diagnosis is None:
-            self._coming.discard(name)
-            if name not in self.held:
-                self._put(name, after)
-            return
-        self._remove(name)
-        if diagnosis.verdict is Verdict.WAITING and name in self._offered:
+        waiting = diagnosis is not None and diagnosis.verdict is Verdict.WAITING
+        if waiting and name in self._offered:
             self._coming.add(name)
         else:
             self._coming.discard(name)
+        self._set(name, after if diagnosis is None else None)
 
     def take(self, selector: Selector = frozenset()) -> Manifest | None:
         """Return a server that nobody else here takes until it is let go; ``None`` if none.
@@ -116,19 +111,18 @@ class FreeServers:
         if name is None:
             return None
         self.hold(name)
-        return self._store.get(name)
+        return self.held[name]
 
     def hold(self, name: str) -> None:
         """Keep a server from being taken here."""
-        self.held.add(name)
-        self._remove(name)
+        free = any(name in pool for pool in self._pools.values())
+        self.held[name] = self._store.get(name) if free else None
+        for pool in self._pools.values():
+            pool.remove(name)
 
     def let_go(self, name: str) -> None:
         """Have a server taken again, if it is free."""
-        self.held.discard(name)
-        pod = self._store.get(name)
-        if pod is not None:
-            self.follow(pod, pod)
+        self._set(name, self.held.pop(name, None))
 
     def lost(self) -> None:
         """Take note that another replica was faster."""
@@ -162,16 +156,16 @@ class FreeServers:
                 pool.put(name, _node(pod))
         return pool
 
-    def _put(self, name: str, pod: Manifest) -> None:
+    def _set(self, name: str, free: Manifest | None) -> None:
+        """Take note that a server is free, or is not."""
+        if name in self.held:
+            self.held[name] = free
+            return
         for selector, pool in self._pools.items():
-            if self._matches(pod, selector):
-                pool.put(name, _node(pod))
+            if free is not None and self._matches(free, selector):
+                pool.put(name, _node(free))
             else:
                 pool.remove(name)
-
-    def _remove(self, name: str) -> None:
-        for pool in self._pools.values():
-            pool.remove(name)
 
     def _count(self, name: str, pod: Manifest | None) -> None:
         node = None

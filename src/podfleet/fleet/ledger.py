@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import Store
-from podfleet.model import Manifest
-from podfleet.model.manifest import name_of
+from podfleet.kube import Change, Store
 from podfleet.model.names import is_server_name
 
 __all__ = ["PortLedger"]
@@ -87,18 +85,18 @@ class PortLedger:
             ):
                 self._pool.hold((), holder)
 
-    def follow(self, before: Manifest | None, after: Manifest | None) -> None:
+    def follow(self, change: Change) -> None:
         """Learn from a change in the store."""
         if self._pool is None:
             return
-        pod = after or before
-        assert pod is not None
-        pod_name = name_of(pod)
+        pod_name, after = change.name, change.after
         if after is None:
+            before = change.before
+            assert before is not None
             self._refused.discard(pod_name)
             self._pool.hold((), self._holder(pod_name))
             # A shared number of a Pod that had no node kept nobody off any.
-            if pod["spec"].get("nodeName") or not self._strategy.shares_ports:
+            if before["spec"].get("nodeName") or not self._strategy.shares_ports:
                 for freed in self._freed:
                     freed.set()
         elif pod_name not in self._refused:

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from podfleet.fleet.free import FreeServers, Selector
+from podfleet.kube import Change
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import SESSION
@@ -85,10 +86,11 @@ class Line:
                 await asyncio.wait({starting})
             self._share_out()
 
-    def follow(self, _: Manifest | None, after: Manifest | None) -> None:
+    def follow(self, change: Change) -> None:
         """Serve whom a change in the store serves; after `FreeServers.follow`."""
         if not self._callers:
             return
+        after = change.after
         session = None if after is None else annotations_of(after).get(SESSION)
         if session is not None:
             assert after is not None

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 
 from podfleet.fleet.claim import is_claimable
 from podfleet.fleet.free import is_offered
+from podfleet.kube import Change
 from podfleet.model import Manifest
-from podfleet.model.manifest import annotations_of, labels_of, name_of
+from podfleet.model.manifest import annotations_of, labels_of
 from podfleet.model.names import PATIENCE, REVISION
 from podfleet.waiters.diagnosis import is_ready
 
@@ -35,11 +36,9 @@ class Orphans:
         self._seen: dict[str, tuple[str, float, float]] = {}  # revision, seen since, patience
         self._ready: dict[str, float] = {}
 
-    def follow(self, before: Manifest | None, after: Manifest | None) -> None:
+    def follow(self, change: Change) -> None:
         """Learn from a change in the store."""
-        pod = after or before
-        assert pod is not None
-        pod_name = name_of(pod)
+        pod_name, after = change.name, change.after
         if after is None or not is_claimable(after) or is_offered(after):
             self._seen.pop(pod_name, None)
             self._ready.pop(pod_name, None)

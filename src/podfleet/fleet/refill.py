@@ -14,8 +14,7 @@ from podfleet.errors import ApiError, PodfleetError
 from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.tender import Tender
-from podfleet.model import Manifest
-from podfleet.model.manifest import name_of
+from podfleet.kube import Change
 from podfleet.model.names import new_server_name
 
 __all__ = ["Refill"]
@@ -65,10 +64,8 @@ class Refill:
     def _missing(self) -> int:
         return self._core.spec.ready - self._core.free.offered
 
-    def _follow(self, before: Manifest | None, after: Manifest | None) -> None:
-        pod = after or before
-        assert pod is not None
-        name = name_of(pod)
+    def _follow(self, change: Change) -> None:
+        name, after = change.name, change.after
         self._refused.discard(name)
         is_refused = after is not None and self._core.spec.exposure.refused(after)
         if is_refused and self._core.free.offers(name):

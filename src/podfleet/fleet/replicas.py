@@ -24,7 +24,7 @@ from podfleet.fleet.claim import is_claimable, transition
 from podfleet.fleet.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
 from podfleet.fleet.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import KubeClient, Store
+from podfleet.kube import Change, KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of, name_of, uid_of
@@ -87,14 +87,15 @@ class Replicas:
         """Its Pods by number, lowest first, as the watch shows them."""
         return by_ordinal(self._pods.values(), self._name)
 
-    def follow(self, before: Manifest | None, after: Manifest | None) -> None:
+    def follow(self, change: Change) -> None:
         """Learn from a change in the store."""
-        if before is not None:
-            self._pods.pop(name_of(before), None)
-        if after is not None:
-            self._pods[name_of(after)] = after
-        if before is not None and (after is None or claim_state(after) is not ClaimState.RETIRING):
-            self._marked.pop(uid_of(before), None)
+        after, uid = change.after, change.uid_before
+        if after is None:
+            self._pods.pop(change.name, None)
+        else:
+            self._pods[change.name] = after
+        if uid is not None and (after is None or claim_state(after) is not ClaimState.RETIRING):
+            self._marked.pop(uid, None)
         if after is not None and claim_state(after) is ClaimState.RETIRING:
             mark = annotations_of(after).get(CLAIM, "")
             known = self._marked.get(uid_of(after))

@@ -3,6 +3,6 @@
 from podfleet.kube.client import KubeClient
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.reflector import Reflector
-from podfleet.kube.store import Store
+from podfleet.kube.store import Change, Store
 
-__all__ = ["Cluster", "Connection", "KubeClient", "Reflector", "Store"]
+__all__ = ["Change", "Cluster", "Connection", "KubeClient", "Reflector", "Store"]

@@ -18,12 +18,9 @@ from attrs import frozen
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
 
-__all__ = ["Store", "version"]
+__all__ = ["Change", "Store", "version"]
 
 _REMEMBERED_DELETIONS = 4096
-
-Listener = Callable[["Manifest | None", "Manifest | None"], None]
-"""Called with an object before and after a change; ``None`` where there is none."""
 
 
 def version(manifest: Manifest) -> int:
@@ -42,18 +39,46 @@ class _Packed:
 
     uid: str
     version: int
+    key: str | None
     data: bytes
 
     @classmethod
-    def of(cls, shown: Manifest) -> _Packed:
+    def of(cls, shown: Manifest, key: str | None) -> _Packed:
         # Who wrote which field, and when: half of an object, and nobody here reads it.
         metadata = {key: v for key, v in shown["metadata"].items() if key != "managedFields"}
         text = json.dumps({**shown, "metadata": metadata}, separators=(",", ":"))
-        return cls(uid_of(shown), version(shown), zlib.compress(text.encode(), 1))
+        return cls(uid_of(shown), version(shown), key, zlib.compress(text.encode(), 1))
 
     def unpack(self) -> Manifest:
         shown: Manifest = json.loads(zlib.decompress(self.data))
         return shown
+
+
+@frozen
+class Change:
+    """What happened to one object.
+
+    Args:
+        name: The object's name.
+        after: The object now; ``None`` if it is gone.
+    """
+
+    name: str
+    after: Manifest | None
+    _packed: _Packed | None
+
+    @property
+    def before(self) -> Manifest | None:
+        """The object as it was; ``None`` if there was none. Unpacked each time."""
+        return None if self._packed is None else self._packed.unpack()
+
+    @property
+    def uid_before(self) -> str | None:
+        """The UID of the object as it was."""
+        return None if self._packed is None else self._packed.uid
+
+
+Listener = Callable[[Change], None]
 
 
 class Store:
@@ -87,7 +112,7 @@ class Store:
         return [self._objects[name].unpack() for name in self._index.get(key, ())]
 
     def listen(self, listener: Listener) -> None:
-        """Call the listener on every change from now on, in order."""
+        """Call the listener with every change from now on, in order."""
         self._listeners.append(listener)
 
     @contextmanager
@@ -131,26 +156,25 @@ class Store:
             if name not in names and packed.version <= at:
                 self.forget(packed.unpack())
 
-    def _change(self, key: str, packed: _Packed | None, after: Manifest | None) -> None:
-        before = None if packed is None else packed.unpack()
+    def _change(self, name: str, packed: _Packed | None, after: Manifest | None) -> None:
+        key = None if after is None else self._index_by(after)
         if after is None:
-            del self._objects[key]
+            del self._objects[name]
         else:
-            self._objects[key] = _Packed.of(after)
-        self._reindex(key, before, after)
+            self._objects[name] = _Packed.of(after, key)
+        self._reindex(name, None if packed is None else packed.key, key)
+        change = Change(name, after, packed)
         for listener in self._listeners:
-            listener(before, after)
-        for changed in self._waiting.get(key, ()):
+            listener(change)
+        for changed in self._waiting.get(name, ()):
             changed.set()
 
-    def _reindex(self, key: str, before: Manifest | None, after: Manifest | None) -> None:
-        old = self._index_by(before) if before is not None else None
-        new = self._index_by(after) if after is not None else None
+    def _reindex(self, name: str, old: str | None, new: str | None) -> None:
         if old == new:
             return
         if old is not None:
-            self._index[old].discard(key)
+            self._index[old].discard(name)
             if not self._index[old]:
                 del self._index[old]
         if new is not None:
-            self._index.setdefault(new, set()).add(key)
+            self._index.setdefault(new, set()).add(name)

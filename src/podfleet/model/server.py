@@ -33,6 +33,9 @@ class ClaimState(Enum):
     """About to go with the scaling down of a StatefulSet: not to be claimed."""
 
 
+_CLAIM_STATES = {state.value: state for state in ClaimState}
+
+
 class ServerState(Enum):
     """Where a server is in its life."""
 
@@ -121,8 +124,7 @@ class GameServer:
 
 def claim_state(pod: Manifest) -> ClaimState | None:
     """Return whether the Pod is claimed; ``None`` if its label is not podfleet's."""
-    value = manifest.labels_of(pod).get(names.STATE)
-    return ClaimState(value) if value in {state.value for state in ClaimState} else None
+    return _CLAIM_STATES.get(manifest.labels_of(pod).get(names.STATE, ""))
 
 
 def server_from_pod(pod: Manifest, endpoints: tuple[Endpoint, ...], *, ready: bool) -> GameServer:
