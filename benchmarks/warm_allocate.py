@@ -27,7 +27,7 @@ from attrs import asdict, frozen
 from benchmarks.stage import PLAIN, Stage, in_turns, namespace
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.fleet.claim import Claim
-from podfleet.fleet.free import FreeServers
+from podfleet.fleet.free import FreeServers, Wish
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model.names import REVISION
@@ -294,7 +294,7 @@ def choosing(size: Size) -> list[Line]:
             store.observe(_ready(number))
         before = time.perf_counter()
         for _ in range(size.small):
-            assert free.take() is not None
+            assert free.take(Wish()) is not None
         spent[count] = (time.perf_counter() - before) / size.small * 1e6
     return [Line(f"choosing from {count}", value, None, "us") for count, value in spent.items()]
 

@@ -218,9 +218,11 @@ class ClaimMachine(RuleBasedStateMachine):
     def advance(self, caller: Caller, fate: str, data: st.DataObject | None = None) -> None:
         step = caller.step
         if isinstance(step, protocol.Choose):
+            caller.hand = None
             pod = self.choose(caller, data)
             if pod is not None:
-                caller.hand = pod
+                served = annotations_of(pod).get(SESSION) is not None
+                caller.hand = None if served else pod
                 caller.send(pod)
             return
         if isinstance(step, protocol.Return):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from typing import Any
 
 from podfleet.errors import (
@@ -23,15 +22,17 @@ from podfleet.errors import (
     WaitTimeout,
 )
 from podfleet.fleet import protocol
-from podfleet.fleet.claim import Claim
+from podfleet.fleet.claim import Candidate, Claim
 from podfleet.fleet.core import Core
-from podfleet.fleet.free import Selector
+from podfleet.fleet.free import Wish
+from podfleet.fleet.protocol import Read
 from podfleet.fleet.refusals import why_not
 from podfleet.fleet.registration import Registration
 from podfleet.fleet.start import Start
-from podfleet.model import Endpoint, Manifest
-from podfleet.model.manifest import annotations_of, name_of
-from podfleet.model.names import SESSION
+from podfleet.model import Endpoint, GameServer, Manifest
+from podfleet.model.manifest import annotations_of, name_of, uid_of
+from podfleet.model.names import CLAIM, SESSION
+from podfleet.model.server import ClaimState, claim_state
 from podfleet.waiters.reachable import until_reachable, until_resolved
 
 __all__ = ["Allocation"]
@@ -48,16 +49,23 @@ class Allocation:
     Args:
         core: The running fleet.
         claim: What to write on the server.
-        selectors: Labels that it must have: the first that any server has.
+        wish: Which server it is to be.
         timeout: Seconds, for everything together.
+        reservation: A server that was reserved for this.
     """
 
     def __init__(
-        self, core: Core, claim: Claim, selectors: Sequence[Selector], timeout: float
+        self,
+        core: Core,
+        claim: Claim,
+        wish: Wish,
+        timeout: float,
+        reservation: GameServer | None = None,
     ) -> None:
         self._core = core
         self._claim = claim
-        self._selectors = selectors
+        self._wish = wish
+        self._reservation = reservation
         self._timeout = timeout
         self._deadline = asyncio.get_running_loop().time() + timeout
         self._start = Start(core, claim, self._deadline)
@@ -148,15 +156,37 @@ class Allocation:
 
     async def _obtain(self) -> Manifest:
         core = self._core
+        if self._reservation is not None:
+            return await self._reserved(self._reservation)
         if core.replicas is not None:
             pod = await core.replicas.obtain(core.free.held)
             core.free.hold(name_of(pod))
             return pod
-        pod = core.adopt() or await core.line.wait(
-            self._selectors, self._claim.session, self._start.ready
+        would_do = any(core.spec.makes(selector) for selector in self._wish.selectors)
+        pod = (core.adopt() if would_do else None) or await core.line.wait(
+            self._wish, self._claim.session, self._start.ready if would_do else None
         )
         if self._start.server != name_of(pod):
             self._start.clean_up()  # another was free sooner
+        return pod
+
+    async def _reserved(self, reservation: GameServer) -> Manifest:
+        candidate = Candidate(reservation.name, reservation.uid, 0)
+        pod = self._core.store.get(reservation.name)
+        if pod is None or uid_of(pod) != reservation.uid:
+            pod = await self._core.claims.carry_out(Read(candidate), self._claim)
+        held = reservation.annotations.get(CLAIM)
+        if (
+            pod is None
+            or uid_of(pod) != reservation.uid
+            or claim_state(pod) is not ClaimState.RESERVED
+            or annotations_of(pod).get(CLAIM) != held
+        ):
+            raise AllocationError(
+                f"{reservation.namespace}/{reservation.name}: its reservation is over: allocate "
+                "without it"
+            )
+        self._core.free.hold(reservation.name)
         return pod
 
     async def _lose(self) -> None:

@@ -6,24 +6,30 @@ writer, and one that arrives late, when others have written, is refused: a turn 
 
 from __future__ import annotations
 
+import json
+import math
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Self
 
 from attrs import field, frozen
 
 from podfleet.kube.paths import pointer
-from podfleet.model import Manifest, names
-from podfleet.model.manifest import annotations_of, labels_of, name_of, uid_of
+from podfleet.model import GameServerTemplate, Manifest, names
+from podfleet.model.manifest import annotations_of, labels_of, name_of, parse_time, uid_of
+from podfleet.model.recycling import came_back, snapshot
 from podfleet.model.server import ClaimState, claim_state
 
 __all__ = [
     "Candidate",
     "Claim",
     "Standing",
+    "free_again",
     "is_claimable",
+    "recycle",
+    "reserved_for",
     "standing",
     "transition",
     "turn_of",
@@ -63,6 +69,10 @@ class Standing(Enum):
     """It never will be the session's, whatever claim is still on its way."""
 
 
+_OPEN = {ClaimState.UNCLAIMED, ClaimState.RECYCLING, ClaimState.RESERVED}
+"""States from which a claim may take a Pod."""
+
+
 def turn_of(pod: Manifest) -> int:
     """Return how often the Pod's claim state has changed."""
     value = annotations_of(pod).get(names.TURN, "0")
@@ -70,8 +80,23 @@ def turn_of(pod: Manifest) -> int:
 
 
 def is_claimable(pod: Manifest) -> bool:
-    """Return whether nobody has claimed the Pod and it is not going away."""
-    return claim_state(pod) is ClaimState.UNCLAIMED and not pod["metadata"].get("deletionTimestamp")
+    """Return whether nobody has the Pod and it is not going away; perhaps it is not ready."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    match claim_state(pod):
+        case ClaimState.UNCLAIMED:
+            return True
+        case ClaimState.RECYCLING:
+            return came_back(pod)
+        case ClaimState.RESERVED:
+            return reserved_for(pod) <= 0
+    return False
+
+
+def reserved_for(pod: Manifest) -> float:
+    """Return for how many seconds more a Pod is reserved, by this machine's clock."""
+    until = parse_time(annotations_of(pod).get(names.RESERVED_UNTIL))
+    return 0.0 if until is None else (until - datetime.now(UTC)).total_seconds()
 
 
 def standing(pod: Manifest | None, candidate: Candidate, session: str) -> Standing:
@@ -89,7 +114,7 @@ def standing(pod: Manifest | None, candidate: Candidate, session: str) -> Standi
         return Standing.OVER
     if annotations_of(pod).get(names.SESSION) == session:
         return Standing.SERVES
-    if turn_of(pod) == candidate.turn and claim_state(pod) is ClaimState.UNCLAIMED:
+    if turn_of(pod) == candidate.turn and claim_state(pod) in _OPEN:
         return Standing.OPEN
     return Standing.OVER
 
@@ -136,30 +161,96 @@ class Claim:
         session: The session it is for, or ``None``.
         labels: The caller's labels.
         annotations: The caller's annotations.
+        metadata: What the server is to know of it.
+        limit: Seconds after which the kubelet ends the server.
+        reserve: Seconds for which it is only reserved; ``None`` to allocate it.
         id: Tells this claim from every other: a lost reply from a lost race.
     """
 
     session: str | None = None
     labels: Mapping[str, str] = field(factory=dict)
     annotations: Mapping[str, str] = field(factory=dict)
+    metadata: Mapping[str, str] = field(factory=dict)
+    limit: float | None = None
+    reserve: float | None = None
     id: str = field(factory=lambda: uuid.uuid4().hex)
 
     def patch(self, pod: Manifest, now: datetime) -> list[dict[str, Any]]:
         """Return the JSON patch that claims this Pod if nobody has: see `transition`."""
+        if self.reserve is not None:
+            until = _written(now + timedelta(seconds=self.reserve))
+            held = {names.CLAIM: self.id, names.RESERVED_UNTIL: until, names.RECYCLED: None}
+            return transition(pod, ClaimState.RESERVED, annotations=held)
         labels = dict(self.labels)
         notes = {
             names.CLAIM: self.id,
-            names.ALLOCATED_AT: now.astimezone(UTC).isoformat(timespec="milliseconds"),
+            names.ALLOCATED_AT: _written(now),
+            names.RECYCLED: None,
+            names.RESERVED_UNTIL: None,
             **self.annotations,
+            **{names.METADATA + key: value for key, value in self.metadata.items()},
         }
+        if self.labels or self.annotations:
+            notes[names.GIVEN] = json.dumps([sorted(self.labels), sorted(self.annotations)])
         if self.session is not None:
             labels[names.SESSION] = names.session_label(self.session)
             notes[names.SESSION] = self.session
-        return transition(pod, ClaimState.ALLOCATED, labels=labels, annotations=notes)
+        patch = transition(pod, ClaimState.ALLOCATED, labels=labels, annotations=notes)
+        return [*patch, *self._limits(pod, now)]
 
     def holds(self, pod: Manifest) -> bool:
         """Return whether this very claim holds the Pod."""
         return annotations_of(pod).get(names.CLAIM) == self.id
+
+    def _limits(self, pod: Manifest, now: datetime) -> list[dict[str, Any]]:
+        """Return what makes the kubelet end the Pod in time: its limit may only be lowered."""
+        if self.limit is None:
+            return []
+        started = parse_time(pod.get("status", {}).get("startTime")) or now
+        wanted = max(1, math.ceil((now - started).total_seconds() + self.limit))
+        before = pod["spec"].get("activeDeadlineSeconds")
+        if before is not None and before <= wanted:
+            return []
+        return [{"op": "add", "path": "/spec/activeDeadlineSeconds", "value": wanted}]
+
+
+def recycle(pod: Manifest, template: GameServerTemplate) -> list[dict[str, Any]]:
+    """Return the JSON patch that ends a server's match, and keeps it for another.
+
+    All that the allocation brought goes; what it covered of the template's comes back.
+
+    Args:
+        pod: The Pod, as it was seen.
+        template: The fleet's.
+    """
+    shape = template.to_pod()
+    before = (labels_of(shape), annotations_of(shape))
+    given = json.loads(annotations_of(pod).get(names.GIVEN, "[[], []]"))
+    labels, notes = (
+        {key: own.get(key) for key in keys} for keys, own in zip(given, before, strict=True)
+    )
+    gone = (names.SESSION, names.CLAIM, names.ALLOCATED_AT, names.GIVEN)
+    metadata = [key for key in annotations_of(pod) if key.startswith(names.METADATA)]
+    return transition(
+        pod,
+        ClaimState.RECYCLING,
+        labels={**labels, names.SESSION: None},
+        annotations={
+            **notes,
+            **dict.fromkeys([*gone, *metadata]),
+            names.RECYCLED: snapshot(pod),
+        },
+    )
+
+
+def free_again(pod: Manifest) -> list[dict[str, Any]]:
+    """Return the JSON patch that ends a reservation."""
+    gone = dict.fromkeys((names.CLAIM, names.RESERVED_UNTIL))
+    return transition(pod, ClaimState.UNCLAIMED, annotations=gone)
+
+
+def _written(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _is_over(pod: Manifest) -> bool:

@@ -65,7 +65,7 @@ class Claims:
                 return await self._write(pod, patch, done=claim.holds)
             case protocol.Fence(pod):
                 turn = Candidate.of(pod)
-                patch = transition(pod, ClaimState.UNCLAIMED)
+                patch = transition(pod, claim_state(pod) or ClaimState.UNCLAIMED)
                 return await self._write(pod, patch, done=lambda now: Candidate.of(now) != turn)
             case protocol.Discard(pod):
                 await self._client.delete(pods(self._namespace, name_of(pod)), uid=uid_of(pod))
@@ -93,18 +93,30 @@ class Claims:
                 return pod
         return None
 
-    async def find(self, session: str) -> Manifest | None:
-        """Return a session's server, whichever replica claimed it."""
-        pod = self.shown(session)
-        if pod is not None:
-            return pod
-        # The watch may be a moment behind another replica.
+    async def strike(self, session: str) -> None:
+        """Remove a session's registration if it is over."""
         registration = await self._registered(session)
-        if registration is None:
-            return None
-        pod = await self._read(registration.candidate)
-        serves = standing(pod, registration.candidate, session) is Standing.SERVES
-        return pod if serves else None
+        if registration is not None:
+            pod = await self._read(registration.candidate)
+            if standing(pod, registration.candidate, session) is Standing.OVER:
+                await self.carry_out(protocol.Strike(registration), Claim())
+
+    async def find(self, session: str) -> Manifest | None:
+        """Return a session's server, whichever replica claimed it, as it is now."""
+        shown = self.shown(session)
+        if shown is not None:
+            # The watch may show what has been: a server that is another session's by now.
+            pod = await self._serving(Candidate.of(shown), session)
+            if pod is not None:
+                return pod
+        registration = await self._registered(session)
+        return (
+            None if registration is None else await self._serving(registration.candidate, session)
+        )
+
+    async def _serving(self, candidate: Candidate, session: str) -> Manifest | None:
+        pod = await self._read(candidate)
+        return pod if standing(pod, candidate, session) is Standing.SERVES else None
 
     async def _give_up(self, steps: protocol.GivingUp, claim: Claim) -> None:
         answer: Any = None

@@ -11,13 +11,14 @@ from typing import Any
 
 from podfleet.errors import Conflict, NotFound, PodfleetError
 from podfleet.fleet.census import Census
-from podfleet.fleet.claim import Claim, is_claimable
+from podfleet.fleet.claim import Claim, is_claimable, reserved_for
 from podfleet.fleet.claims import Claims
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.free import FreeServers
 from podfleet.fleet.ledger import PortLedger
 from podfleet.fleet.line import Line
 from podfleet.fleet.orphans import Orphans
+from podfleet.fleet.releases import Releases
 from podfleet.fleet.replicas import Replicas
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, KubeClient, Reflector, Store
@@ -25,6 +26,7 @@ from podfleet.kube.paths import pods
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import labels_of, name_of, uid_of
 from podfleet.model.names import SESSION
+from podfleet.model.server import ClaimState, claim_state
 
 __all__ = ["Core"]
 
@@ -34,6 +36,7 @@ _STOP_TIMEOUT = 10.0  # seconds for what is still being cleaned up
 _DISCARD_PAUSE = (0.05, 10.0)  # seconds, doubled: a starting Pod is written often, then rarely
 _RECONCILE_PAUSE = 0.2  # seconds between two looks into memory
 _REMEMBERED_NAMES = 4096
+_RESERVATION_MARGIN = 0.01  # seconds
 
 
 class Core:
@@ -53,6 +56,7 @@ class Core:
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, client, self.store)
+        self.releases = Releases(spec, namespace, client, self.store, self.claims)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
         self.orphans = Orphans(spec.revision)
@@ -83,6 +87,7 @@ class Core:
         self.store.listen(self.free.follow)
         self.store.listen(self.line.follow)
         self.store.listen(self._clean_up_abandoned)
+        self.store.listen(self._time_reservation)
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
         self._reflector.start()
@@ -100,6 +105,7 @@ class Core:
             late.cancel()
         if self._cleanups:
             await asyncio.wait(self._cleanups)
+        await self.exposer.stop()
         await self._reflector.stop()
         await self.client.close()
 
@@ -239,6 +245,17 @@ class Core:
             await self.client.delete(path, uid=uid_of(pod), version=version)
         else:
             self.abandoned.pop(pod_name, None)  # another replica's match runs there
+
+    def _time_reservation(self, change: Change) -> None:
+        """Look at a reserved server again when its time is up: no event tells that."""
+        pod = change.after
+        if pod is not None and claim_state(pod) is ClaimState.RESERVED:
+            delay = max(0.0, reserved_for(pod)) + _RESERVATION_MARGIN
+            asyncio.get_running_loop().call_later(delay, self._look_again, change.name)
+
+    def _look_again(self, name: str) -> None:
+        self.free.look_again(name)
+        self.line.serve()
 
     def _clean_up_abandoned(self, change: Change) -> None:
         if change.name not in self.abandoned:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
-from podfleet.errors import AlreadyExists, ApiError, Forbidden, NotFound
+from podfleet.errors import AlreadyExists, ApiError, Forbidden, NotFound, PodfleetError
 from podfleet.exposure import ClusterView, Resource
 from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
@@ -16,6 +17,8 @@ from podfleet.model import Endpoint, Manifest
 from podfleet.model.manifest import name_of, uid_of
 
 __all__ = ["Exposer"]
+
+_log = logging.getLogger(__name__)
 
 _NODE_FRESH = 60.0  # seconds; a node's addresses hardly ever change
 _PAUSE = (0.1, 1.0)  # seconds between two looks at a server's own objects, doubled
@@ -39,12 +42,20 @@ class Exposer:
         self._store = store
         self._namespace = namespace
         self._shared = SharedObjects(spec, client, namespace)
+        self._reading: dict[str, asyncio.Task[None]] = {}
         self._nodes: dict[str, tuple[float, Manifest | None]] = {}
         self._objects: dict[str, tuple[Manifest, ...]] = {}
 
     async def prepare(self) -> None:
         """Make what all servers of the fleet share, unless it is there."""
         await self._shared.prepare()
+
+    async def stop(self) -> None:
+        """End what goes on in the background."""
+        reading = list(self._reading.values())
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
 
     async def attach(self, pod: Manifest) -> None:
         """Make a server's own objects; its Pod owns them, so they go when it goes.
@@ -104,9 +115,23 @@ class Exposer:
             self._objects.pop(change.uid_before, None)
 
     async def _node(self, node: str) -> Manifest | None:
-        read_at, known = self._nodes.get(node, (float("-inf"), None))
-        if time.monotonic() - read_at < _NODE_FRESH:
-            return known
+        if node not in self._nodes:
+            return await self._read_node(node)
+        read_at, known = self._nodes[node]
+        if time.monotonic() - read_at > _NODE_FRESH and node not in self._reading:
+            # Nobody waits for it: an allocation takes what was known a minute ago.
+            self._reading[node] = asyncio.create_task(self._renew_node(node))
+        return known
+
+    async def _renew_node(self, node: str) -> None:
+        try:
+            await self._read_node(node)
+        except PodfleetError as error:
+            _log.debug("node %s: not read again yet: %s", node, error)
+        finally:
+            del self._reading[node]
+
+    async def _read_node(self, node: str) -> Manifest | None:
         found: Manifest | None
         try:
             found = await self._client.get(object_path("v1", "nodes", name=node))

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
 
 from podfleet.errors import ConfigurationError, NotFound
 from podfleet.exposure import ExposureStrategy
-from podfleet.fleet.arguments import check_allocate, check_state
+from podfleet.fleet.arguments import (
+    Select,
+    check_recycle,
+    check_seconds,
+    check_state,
+    check_wish,
+)
+from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.handle import AsyncFleetServer, values_of
 from podfleet.fleet.pool import Packing
@@ -18,7 +25,6 @@ from podfleet.fleet.preflight import preflight
 from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Cluster, KubeClient
-from podfleet.kube.paths import pods
 from podfleet.manifests import administration
 from podfleet.model import (
     Endpoint,
@@ -29,7 +35,12 @@ from podfleet.model import (
     Manifest,
     ServerState,
 )
-from podfleet.model.names import check_session
+from podfleet.model.names import (
+    check_annotations,
+    check_labels,
+    check_metadata,
+    check_session,
+)
 from podfleet.model.server import server_from_pod
 from podfleet.model.workload import StatefulSet, check_replicas
 from podfleet.waiters.diagnosis import is_ready
@@ -112,6 +123,11 @@ class AsyncFleet:
         return self._spec.name
 
     @property
+    def revision(self) -> str:
+        """The present template's: the label ``podfleet.dev/revision`` of its servers."""
+        return self._spec.revision
+
+    @property
     def exposure(self) -> ExposureStrategy:
         """How clients reach a server; its ``pool`` tells what is in use."""
         return self._spec.exposure
@@ -186,18 +202,34 @@ class AsyncFleet:
         session: str | None = None,
         *,
         timeout: float = 60.0,
+        metadata: Mapping[str, str] | None = None,
+        limit: float | None = None,
+        select: Select | None = None,
+        prefer: Callable[[GameServer], float] | None = None,
+        reservation: GameServer | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> AsyncFleetServer:
         """Return a ready server that is the caller's alone.
 
-        Creates a Pod, waits until it is ready and its endpoint is known, and claims it by one
-        JSON patch. If this fails, times out or is cancelled, no Pod and no port is left.
+        Takes one that is ready; else it waits in line for the next, and starts one itself if
+        more callers wait than servers are on their way. The server is claimed by one JSON patch.
+        If this fails, times out or is cancelled, no Pod and no port is left; a server that is
+        claimed for a session by then stays, for whoever asks for that session again.
 
         Args:
             session: What the server is for: 1 to 1,024 characters. Asked again for the same
-                session, the same server is returned.
+                session, by whichever replica, the same server is returned.
             timeout: Seconds, for everything together.
+            metadata: What the server is to know beside its session: it can read this from
+                files (`podfleet.gameserver`).
+            limit: Seconds after which the kubelet ends the server (``activeDeadlineSeconds``).
+            select: Labels that the server must have; or several such, of which the first counts
+                that any ready server has. Of the present template's servers only, unless they
+                name another's `revision`.
+            prefer: A function from a server to a number: of the ready servers the one with the
+                lowest is taken. It is asked about each of them.
+            reservation: What `reserve` returned: the server to take.
             labels: Labels to write on the Pod with the claim.
             annotations: Annotations, likewise.
 
@@ -209,13 +241,52 @@ class AsyncFleet:
             Exhausted: No node has room, or a quota is used up.
             PortPoolExhausted: No port is left that any node has free.
             AllocationTimeout: The time was up; ``error.diagnosis`` has the last status seen.
-            Contended: Other replicas were faster each time.
+            Contended: Other replicas were faster each time, until the time was up.
+            AllocationError: The reservation has run out.
             AdmissionRefused: The cluster's policy refused the Pod.
             Forbidden: Rights are missing; the message names them.
             ConfigurationError: A wrong argument, or the node shows no public address.
         """
-        claim = check_allocate(session, timeout, labels, annotations)
-        return self._handle(*await self._here().allocate(claim, [frozenset()], timeout))
+        check_seconds("timeout", timeout)
+        claim = Claim(
+            session=None if session is None else check_session(session),
+            labels=check_labels("labels", labels or {}),
+            annotations=check_annotations("annotations", annotations or {}),
+            metadata=check_metadata("metadata", metadata or {}),
+            limit=None if limit is None else check_seconds("limit", limit),
+        )
+        wish = check_wish(select, prefer, ordered=self._spec.workload is not None)
+        return self._handle(*await self._here().allocate(claim, wish, timeout, reservation))
+
+    async def reserve(
+        self,
+        seconds: float,
+        *,
+        timeout: float = 60.0,
+        select: Select | None = None,
+        prefer: Callable[[GameServer], float] | None = None,
+    ) -> AsyncFleetServer:
+        """Hold a ready server for a moment, for no session yet.
+
+        ``allocate(reservation=server)`` takes it; ``release`` gives it back as it is. When the
+        time is up, by the clocks of the machines that ask, it is anybody's again.
+
+        Args:
+            seconds: For how long.
+            timeout: Seconds to wait for a server.
+            select: As for `allocate`.
+            prefer: As for `allocate`.
+
+        Returns:
+            The server, in the state ``RESERVED``.
+
+        Raises:
+            PodfleetError: As `allocate`.
+        """
+        check_seconds("timeout", timeout)
+        claim = Claim(reserve=check_seconds("seconds", seconds))
+        wish = check_wish(select, prefer, ordered=self._spec.workload is not None)
+        return self._handle(*await self._here().allocate(claim, wish, timeout))
 
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, by whichever replica.
@@ -315,22 +386,37 @@ class AsyncFleet:
         assert core.replicas is not None
         return await core.replicas.scale(replicas, timeout)
 
-    async def release(self, server: GameServer | str) -> None:
-        """End a match: delete its Pod. Released twice is released once.
+    async def release(self, server: GameServer | str, *, recycle: bool = False) -> None:
+        """End a match: delete its Pod, or keep it for another. Released twice is released once.
 
-        The process gets SIGTERM and its ``terminationGracePeriodSeconds``; its port is free
-        again when the Pod is gone (`async_wait_gone`).
+        A deleted server's process gets SIGTERM and its ``terminationGracePeriodSeconds``; its
+        port is free again when the Pod is gone (`async_wait_gone`). A recycled one is free again
+        when it says so: when it has been not ready and is ready again, or has ended and been
+        started anew (``restartPolicy: Always``). See `podfleet.gameserver`.
 
         Args:
-            server: The server, or its name. By name, whichever Pod has it now.
+            server: The server, or its name. Its match is ended only if it is the same still; by
+                name, whichever runs there now. A reserved server is given back as it is.
+            recycle: Keep the server. One with a time ``limit`` is deleted nevertheless.
         """
+        check_recycle(recycle)
         core = await self._running()
+        pod: Manifest | None
         if isinstance(server, GameServer):
-            await core.client.delete(pods(server.namespace, server.name), uid=server.uid)
+            pod = {
+                "metadata": {
+                    "name": server.name,
+                    "uid": server.uid,
+                    "annotations": dict(server.annotations),
+                }
+            }
+        else:
+            pod = core.store.get(server) or await core.read(server)
+        if pod is None:
             return
-        pod = core.store.get(server) or await core.read(server)
-        if pod is not None:
-            await core.delete(pod)
+        session = await core.releases.release(pod, keep=recycle)
+        if session is not None:
+            core.in_background(core.releases.strike(session))
 
     def _here(self) -> Running:
         """Return what runs in this event loop: connections and watches belong to one."""

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+
+from attrs import frozen
 
 from podfleet.fleet.claim import is_claimable, turn_of
-from podfleet.fleet.pool import Packing, Pool
+from podfleet.fleet.pool import Packing, Pool, Selector
 from podfleet.kube import Change, Store
-from podfleet.model import Manifest, Verdict
+from podfleet.model import GameServer, Manifest, Verdict
 from podfleet.model.manifest import annotations_of, labels_of, name_of
 from podfleet.model.names import PATIENCE, REVISION
-from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.server import ClaimState, claim_state, server_from_pod
 from podfleet.waiters.diagnosis import diagnose
 
-__all__ = ["FreeServers", "Selector", "is_offered"]
+__all__ = ["FreeServers", "Wish", "is_offered"]
 
-Selector: TypeAlias = frozenset[tuple[str, str]]
-"""Labels that a server must have, all of them; empty for any."""
+
+@frozen
+class Wish:
+    """Which free server a caller would have.
+
+    Args:
+        selectors: Labels that it must have: the first of these that any server has.
+        prefer: The lowest value goes first; by default the fleet's packing decides.
+    """
+
+    selectors: Sequence[Selector] = (frozenset(),)
+    prefer: Callable[[GameServer], float] | None = None
+
 
 _SELECTORS = 64  # that are kept in order at once
 
@@ -101,17 +113,25 @@ class FreeServers:
             self._coming.discard(name)
         self._set(name, after if diagnosis is None else None)
 
-    def take(self, selector: Selector = frozenset()) -> Manifest | None:
+    def take(self, wish: Wish) -> Manifest | None:
         """Return a server that nobody else here takes until it is let go; ``None`` if none.
 
         Args:
-            selector: Labels that it must have; of the present template unless they say which.
+            wish: Which; of the present template unless its labels say otherwise.
         """
-        name = self._pool(selector).best()
-        if name is None:
-            return None
-        self.hold(name)
-        return self.held[name]
+        for selector in wish.selectors:
+            pool = self._pool(selector)
+            name = pool.best() if wish.prefer is None else self._preferred(pool, wish.prefer)
+            if name is not None:
+                self.hold(name)
+                return self.held[name]
+        return None
+
+    def _preferred(self, pool: Pool, prefer: Callable[[GameServer], float]) -> str | None:
+        """Return the free server of the lowest value: every one of them is read."""
+        found = [pod for name in pool if (pod := self._store.get(name)) is not None]
+        servers = [server_from_pod(pod, (), ready=True) for pod in found]
+        return min(servers, key=prefer).name if servers else None
 
     def hold(self, name: str) -> None:
         """Keep a server from being taken here."""
@@ -119,6 +139,12 @@ class FreeServers:
         self.held[name] = self._store.get(name) if free else None
         for pool in self._pools.values():
             pool.remove(name)
+
+    def look_again(self, name: str) -> None:
+        """Take note of what time has changed: a reservation has run out."""
+        pod = self._store.get(name)
+        if pod is not None:
+            self.follow(Change(name, pod, None))
 
     def let_go(self, name: str) -> None:
         """Have a server taken again, if it is free."""

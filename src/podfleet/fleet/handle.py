@@ -12,7 +12,7 @@ __all__ = ["AsyncFleetServer", "values_of"]
 
 
 class _Releases(Protocol):
-    async def release(self, server: GameServer) -> None: ...
+    async def release(self, server: GameServer, *, recycle: bool = False) -> None: ...
 
 
 @frozen(kw_only=True)
@@ -21,9 +21,9 @@ class AsyncFleetServer(GameServer):
 
     _fleet: _Releases = field(repr=False, eq=False)
 
-    async def release(self) -> None:
+    async def release(self, *, recycle: bool = False) -> None:
         """End the match: see `AsyncFleet.release`."""
-        await self._fleet.release(self)
+        await self._fleet.release(self, recycle=recycle)
 
 
 def values_of(server: GameServer) -> dict[str, object]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import define, field
 
-from podfleet.fleet.free import FreeServers, Selector
+from podfleet.fleet.free import FreeServers, Wish
 from podfleet.kube import Change
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of
@@ -19,7 +19,7 @@ __all__ = ["Line"]
 
 @define(eq=False)
 class _Caller:
-    selectors: Sequence[Selector]
+    wish: Wish
     session: str | None
     served: asyncio.Future[Manifest] = field(factory=asyncio.Future)
     on_its_own: asyncio.Event = field(factory=asyncio.Event)
@@ -44,21 +44,22 @@ class Line:
 
     async def wait(
         self,
-        selectors: Sequence[Selector],
+        wish: Wish,
         session: str | None,
-        start: Callable[[], Awaitable[Manifest]],
+        start: Callable[[], Awaitable[Manifest]] | None,
     ) -> Manifest:
         """Return a server that is held for this caller, or the session's own.
 
         Args:
-            selectors: Labels that it must have: the first that any server has.
+            wish: Which server it is to be.
             session: The session that it is for: if another replica is faster, its server.
-            start: Starts a server for this caller, and returns it once it is ready.
+            start: Starts a server for this caller, and returns it once it is ready; ``None`` if
+                one that it started would not do.
         """
-        pod = self._take(selectors)
+        pod = self._free.take(wish)
         if pod is not None:
             return pod
-        caller = _Caller(selectors, session)
+        caller = _Caller(wish, session)
         self._callers[caller] = None
         self._share_out()
         starting: asyncio.Future[Manifest] | None = None
@@ -66,7 +67,10 @@ class Line:
         begun: set[asyncio.Future[Any]] = {caller.served, alone}
         try:
             await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
-            if not caller.served.done():
+            if not caller.served.done() and start is None:
+                await caller.served
+            elif not caller.served.done():
+                assert start is not None
                 starting = asyncio.ensure_future(start())
                 either = {caller.served, starting}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +105,7 @@ class Line:
     def serve(self) -> None:
         """Give the callers what is free, in their order."""
         for caller in list(self._callers):
-            pod = self._take(caller.selectors)
+            pod = self._free.take(caller.wish)
             if pod is not None:
                 self._serve(caller, pod)
         self._share_out()
@@ -117,13 +121,6 @@ class Line:
             if annotations_of(pod).get(SESSION) is None:
                 self._free.let_go(name_of(pod))
                 self.serve()
-
-    def _take(self, selectors: Sequence[Selector]) -> Manifest | None:
-        for selector in selectors:
-            pod = self._free.take(selector)
-            if pod is not None:
-                return pod
-        return None
 
     def _share_out(self) -> None:
         """Have those start a server for whom none is on its way."""

@@ -11,11 +11,14 @@ import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeAlias
 
-__all__ = ["Packing", "Pool"]
+__all__ = ["Packing", "Pool", "Selector"]
 
 Packing = Literal["packed", "spread"]
+
+Selector: TypeAlias = frozenset[tuple[str, str]]
+"""Labels that a server must have, all of them; empty for any."""
 
 _WIDEST = 1024
 _SHRINK = 0.95

@@ -44,7 +44,7 @@ __all__ = [
 
 @frozen
 class Choose:
-    """Wait for a server that can be claimed, or the session's own; answered with its Pod."""
+    """Wait for a server that can be claimed, or one that seems to be the session's."""
 
 
 @frozen
@@ -124,8 +124,14 @@ def claim_for_session(claim: Claim) -> Claiming:
     assert claim.session is not None
     while True:
         pod: Manifest = yield Choose()
+        served: Manifest | None
         if annotations_of(pod).get(SESSION) == claim.session:
-            return pod  # another caller was faster: the watch showed it
+            # Another caller was faster: the watch showed it. But it may show what has been.
+            served = yield Read(Candidate.of(pod))
+            if standing(served, Candidate.of(pod), claim.session) is Standing.SERVES:
+                assert served is not None
+                return served
+            continue
         registration = yield Register(claim.session, Candidate.of(pod))
         while registration is not None:
             served = yield from _finish(claim, registration, pod)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from podfleet.errors import AllocationError, AllocationTimeout
 from podfleet.fleet.allocation import Allocation
 from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
-from podfleet.fleet.free import Selector
+from podfleet.fleet.free import Wish
 from podfleet.fleet.refill import Refill
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.turns import Turns
 from podfleet.kube import KubeClient
-from podfleet.model import Endpoint, Manifest
+from podfleet.model import Endpoint, GameServer, Manifest
 
 __all__ = ["START_TIMEOUT", "Allocated", "Running"]
 
@@ -78,10 +77,10 @@ class Running:
             await core.stop()
 
     async def allocate(
-        self, claim: Claim, selectors: Sequence[Selector], timeout: float
+        self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None = None
     ) -> Allocated:
         """Return a claimed server; cancelled, it leaves none."""
-        task = asyncio.create_task(self._allocate(claim, selectors, timeout))
+        task = asyncio.create_task(self._allocate(claim, wish, timeout, reservation))
         self._allocations.add(task)
         task.add_done_callback(self._allocations.discard)
         try:
@@ -95,7 +94,7 @@ class Running:
             raise
 
     async def _allocate(
-        self, claim: Claim, selectors: Sequence[Selector], timeout: float
+        self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None
     ) -> Allocated:
         deadline = asyncio.get_running_loop().time() + timeout
         # Until it is connected, the cause of the delay is known best by what is waited for.
@@ -105,7 +104,9 @@ class Running:
                 try:
                     async with asyncio.timeout_at(deadline):
                         await stack.enter_async_context(self._sessions.turn(claim.session))
-                        if found := core.claims.shown(claim.session):
+                        if core.claims.shown(claim.session) and (
+                            found := await core.claims.find(claim.session)
+                        ):
                             # Its Service or route may have been deleted behind our back.
                             return found, await core.exposer.until_exposed(found, fresh=True)
                 except TimeoutError:
@@ -115,7 +116,7 @@ class Running:
                         "endpoint of its server was not known"
                     ) from None
             left = max(0.0, deadline - asyncio.get_running_loop().time())
-            return await Allocation(core, claim, selectors, left).run()
+            return await Allocation(core, claim, wish, left, reservation).run()
 
     async def _give_up(self, task: asyncio.Task[Allocated], claim: Claim) -> None:
         """End an allocation that nobody waits for, with all it made."""

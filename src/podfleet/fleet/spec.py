@@ -10,7 +10,7 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
-from podfleet.fleet.pool import Packing
+from podfleet.fleet.pool import Packing, Selector
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
@@ -118,6 +118,11 @@ class FleetSpec:
         """The label selector of the fleet's Pods."""
         return f"{names.FLEET}={self.name}"
 
+    def makes(self, selector: Selector) -> bool:
+        """Return whether a server that it starts has these labels."""
+        labels = self._unclaimed()["metadata"]["labels"] if selector else {}
+        return all(labels.get(key) == value for key, value in selector)
+
     @property
     def revision(self) -> str:
         """A hash of the template: Pods of one revision can stand in for each other."""
@@ -177,6 +182,7 @@ class FleetSpec:
     def _unclaimed(self) -> dict[str, Any]:
         """Return a Pod of the template with the fleet's labels, without a name."""
         pod = self.template.to_pod()
+        self.template.tell(pod)
         metadata = pod["metadata"]
         for unwanted in ("name", "namespace", "generateName", "resourceVersion", "uid"):
             metadata.pop(unwanted, None)

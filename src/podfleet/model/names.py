@@ -18,11 +18,15 @@ __all__ = [
     "ALLOCATED_AT",
     "CLAIM",
     "FLEET",
+    "GIVEN",
     "MAX_FLEET_NAME",
+    "METADATA",
     "OPERATION",
     "PATIENCE",
     "PORTS",
     "PREFIX",
+    "RECYCLED",
+    "RESERVED_UNTIL",
     "REVISION",
     "SERVER",
     "SESSION",
@@ -31,7 +35,9 @@ __all__ = [
     "check_annotations",
     "check_dns_label",
     "check_fleet_name",
+    "check_label",
     "check_labels",
+    "check_metadata",
     "check_session",
     "is_server_name",
     "new_server_name",
@@ -68,6 +74,18 @@ that a write which arrives late, after others, is refused."""
 
 ALLOCATED_AT: Final = PREFIX + "allocated-at"
 """Annotation: when the Pod was claimed (RFC 3339)."""
+
+METADATA: Final = "metadata." + PREFIX
+"""Annotations under this prefix: the metadata of an allocation, gone when that is over."""
+
+RESERVED_UNTIL: Final = PREFIX + "reserved-until"
+"""Annotation: when a reservation runs out (RFC 3339)."""
+
+GIVEN: Final = PREFIX + "given"
+"""Annotation: which labels and annotations an allocation brought, to be gone when that is over."""
+
+RECYCLED: Final = PREFIX + "recycled"
+"""Annotation: what the Pod's status said when it was recycled (`model.recycling`)."""
 
 PATIENCE: Final = PREFIX + "patience"
 """Annotation: for how many seconds the starter of a Pod was going to wait for it."""
@@ -167,15 +185,21 @@ def check_fleet_name(field: str, value: str) -> str:
 def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the labels as a dict if Kubernetes takes them and none is podfleet's own."""
     for key, value in labels.items():
-        _check_key(field, key)
-        if not isinstance(value, str) or not _LABEL_VALUE.fullmatch(value):
-            raise ConfigurationError(
-                f"{field}[{key!r}]",
-                value,
-                "must be a string of at most 63 letters, digits, '-', '_' or '.', "
-                "with a letter or digit at both ends",
-            )
+        check_label(field, key, value)
+        _check_is_free(field, key)
     return dict(labels)
+
+
+def check_label(field: str, key: object, value: object) -> None:
+    """Refuse a label that Kubernetes does not take."""
+    _check_key(field, key)
+    if not isinstance(value, str) or not _LABEL_VALUE.fullmatch(value):
+        raise ConfigurationError(
+            f"{field}[{key!r}]",
+            value,
+            "must be a string of at most 63 letters, digits, '-', '_' or '.', "
+            "with a letter or digit at both ends",
+        )
 
 
 def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, str]:
@@ -183,6 +207,7 @@ def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, s
     size = 0
     for key, value in annotations.items():
         _check_key(field, key)
+        _check_is_free(field, key)
         if not isinstance(value, str):
             raise ConfigurationError(f"{field}[{key!r}]", value, "must be a string")
         size += len(key.encode()) + len(value.encode())
@@ -193,7 +218,20 @@ def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, s
     return dict(annotations)
 
 
-def _check_key(field: str, key: str) -> None:
+def check_metadata(field: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata as a dict if annotations can carry it."""
+    for key in metadata:
+        if not isinstance(key, str) or not _KEY_NAME.fullmatch(key):
+            raise ConfigurationError(
+                field,
+                key,
+                "a key must be 1 to 63 letters, digits, '-', '_' or '.', "
+                "with a letter or digit at both ends",
+            )
+    return check_annotations(field, metadata)
+
+
+def _check_key(field: str, key: object) -> None:
     if not isinstance(key, str):
         raise ConfigurationError(field, key, "keys must be strings")
     prefix, slash, key_name = key.rpartition("/")
@@ -206,5 +244,8 @@ def _check_key(field: str, key: str) -> None:
             "a key must be 1 to 63 letters, digits, '-', '_' or '.', "
             "with a letter or digit at both ends",
         )
-    if key.startswith(PREFIX):
+
+
+def _check_is_free(field: str, key: str) -> None:
+    if key.startswith((PREFIX, METADATA)):
         raise ConfigurationError(field, key, f"keys under {PREFIX!r} are podfleet's own")

@@ -13,6 +13,7 @@ from podfleet.errors import ConfigurationError
 from podfleet.model import manifest, names
 from podfleet.model.endpoint import Endpoint
 from podfleet.model.manifest import Manifest
+from podfleet.model.recycling import came_back
 
 __all__ = [
     "ClaimState",
@@ -29,6 +30,12 @@ class ClaimState(Enum):
 
     UNCLAIMED = "unclaimed"
     ALLOCATED = "allocated"
+    RESERVED = "reserved"
+    """Held for a moment, for no session yet."""
+
+    RECYCLING = "recycling"
+    """Its match is over; it can be claimed as soon as it says that it is ready again."""
+
     RETIRING = "retiring"
     """About to go with the scaling down of a StatefulSet: not to be claimed."""
 
@@ -40,10 +47,13 @@ class ServerState(Enum):
     """Where a server is in its life."""
 
     STARTING = "starting"
-    """Created; not ready yet."""
+    """Created, or recycled; not ready yet."""
 
     READY = "ready"
     """Ready, and nobody's."""
+
+    RESERVED = "reserved"
+    """Held by `Fleet.reserve`."""
 
     ALLOCATED = "allocated"
     """Claimed: a match runs there."""
@@ -89,6 +99,15 @@ class GameServer:
     allocated: datetime | None
     labels: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
     annotations: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What ``allocate`` was given for the server to know, beside its session."""
+        return {
+            key.removeprefix(names.METADATA): value
+            for key, value in self.annotations.items()
+            if key.startswith(names.METADATA)
+        }
 
     @property
     def endpoint(self) -> Endpoint:
@@ -168,4 +187,8 @@ def server_state(pod: Manifest, *, ready: bool) -> ServerState:
         return ServerState.ALLOCATED
     if claim_state(pod) is ClaimState.RETIRING:
         return ServerState.STOPPING
+    if claim_state(pod) is ClaimState.RESERVED:
+        return ServerState.RESERVED
+    if claim_state(pod) is ClaimState.RECYCLING and not came_back(pod):
+        return ServerState.STARTING
     return ServerState.READY if ready else ServerState.STARTING

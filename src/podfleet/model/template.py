@@ -10,12 +10,14 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
+from podfleet.gameserver import FOLDER
 from podfleet.model.names import check_annotations, check_labels
 from podfleet.model.port import Port
 
 __all__ = ["GameServerTemplate"]
 
 _CONTAINER = "server"
+_VOLUME = "podfleet"
 
 
 def _plain_pod(pod: Any) -> dict[str, Any] | None:
@@ -176,6 +178,27 @@ class GameServerTemplate:
             ]
         self._fill_container(_game_container(pod))
         return pod
+
+    @staticmethod
+    def tell(pod: dict[str, Any]) -> None:
+        """Have a Pod's game container read its own labels and annotations as files.
+
+        The kubelet writes them anew when they change (downward API): so a server learns that it
+        is allocated. A volume or mount of the user's in that place stays.
+        """
+        spec, container = pod["spec"], _game_container(pod)
+        volumes = spec.setdefault("volumes", [])
+        mounts = container.setdefault("volumeMounts", [])
+        if any(one["name"] == _VOLUME for one in volumes) or any(
+            one["mountPath"] == FOLDER for one in mounts
+        ):
+            return
+        items = [
+            {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.{path}"}}
+            for path in ("labels", "annotations")
+        ]
+        volumes.append({"name": _VOLUME, "downwardAPI": {"items": items}})
+        mounts.append({"name": _VOLUME, "mountPath": FOLDER})
 
     def _fill_container(self, container: dict[str, Any]) -> None:
         if self.image is not None:

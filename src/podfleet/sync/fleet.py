@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet import AsyncFleet
+from podfleet.fleet.arguments import Select
 from podfleet.fleet.handle import values_of
 from podfleet.fleet.pool import Packing
 from podfleet.kube import Cluster
@@ -34,9 +35,9 @@ class FleetServer(GameServer):
 
     _fleet: Fleet = field(repr=False, eq=False)
 
-    def release(self) -> None:
-        """End the match: see `Fleet.release`."""
-        self._fleet.release(self)
+    def release(self, *, recycle: bool = False) -> None:
+        """End the match: see `AsyncFleet.release`."""
+        self._fleet.release(self, recycle=recycle)
 
 
 class Fleet:
@@ -109,6 +110,11 @@ class Fleet:
         return self._fleet.name
 
     @property
+    def revision(self) -> str:
+        """The present template's: the label ``podfleet.dev/revision`` of its servers."""
+        return self._fleet.revision
+
+    @property
     def exposure(self) -> ExposureStrategy:
         """How clients reach a server; its ``pool`` tells what is in use."""
         return self._fleet.exposure
@@ -148,6 +154,11 @@ class Fleet:
         session: str | None = None,
         *,
         timeout: float = 60.0,
+        metadata: Mapping[str, str] | None = None,
+        limit: float | None = None,
+        select: Select | None = None,
+        prefer: Callable[[GameServer], float] | None = None,
+        reservation: GameServer | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> FleetServer:
@@ -156,7 +167,31 @@ class Fleet:
         Interrupted by Ctrl-C it leaves no Pod and no port, then raises `KeyboardInterrupt`.
         """
         server = portal.run(
-            self._own().allocate(session, timeout=timeout, labels=labels, annotations=annotations)
+            self._own().allocate(
+                session,
+                timeout=timeout,
+                metadata=metadata,
+                limit=limit,
+                select=select,
+                prefer=prefer,
+                reservation=reservation,
+                labels=labels,
+                annotations=annotations,
+            )
+        )
+        return self._handle(server)
+
+    def reserve(
+        self,
+        seconds: float,
+        *,
+        timeout: float = 60.0,
+        select: Select | None = None,
+        prefer: Callable[[GameServer], float] | None = None,
+    ) -> FleetServer:
+        """Hold a ready server for a moment: see `AsyncFleet.reserve`."""
+        server = portal.run(
+            self._own().reserve(seconds, timeout=timeout, select=select, prefer=prefer)
         )
         return self._handle(server)
 
@@ -185,9 +220,9 @@ class Fleet:
         """Bring a fleet over a `StatefulSet` to so many servers: see `AsyncFleet.scale`."""
         return portal.run(self._own().scale(replicas, timeout=timeout))
 
-    def release(self, server: GameServer | str) -> None:
+    def release(self, server: GameServer | str, *, recycle: bool = False) -> None:
         """End a match: see `AsyncFleet.release`."""
-        portal.run(self._own().release(server))
+        portal.run(self._own().release(server, recycle=recycle))
 
     def _own(self) -> AsyncFleet:
         """Return this process's own fleet: a connection must not be used on both sides of a fork.

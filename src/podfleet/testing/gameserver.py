@@ -6,7 +6,8 @@ first, and its environment tells it to behave badly.
 ==================  ==========================================================
 ``PORT``            echoes on UDP and TCP (7777)
 ``EXTRA_PORTS``     more of them: ``7778,7779``
-``HTTP_PORT``       HTTP (8080): ``/``, ``/client`` (its address), ``/healthz``
+``HTTP_PORT``       HTTP (8080): ``/``, ``/client`` (its address), ``/healthz``, ``/notes``
+                    (what the kubelet tells it of its allocation)
 ``READY_AFTER``     seconds until ``/healthz`` answers 200 (0)
 ``NEVER_READY``     ``/healthz`` never answers 200
 ``EXIT_AFTER``      seconds until it exits, with ``EXIT_CODE`` (0)
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from podfleet.local import ServerContext
@@ -138,7 +140,10 @@ class _Web:
         head = await reader.readuntil(b"\r\n\r\n")
         path = head.split(b" ", 2)[1].decode()
         status, text = 200, f"{self._name} {path}"
-        if path == "/client":
+        if path == "/notes":
+            notes = Path(self._env["PODFLEET_ROOT"], "etc/podfleet/annotations")
+            text = await asyncio.to_thread(notes.read_text)
+        elif path == "/client":
             text = writer.get_extra_info("peername")[0]
         elif path == "/healthz" and not self._is_ready():
             status, text = 503, "still loading the map"

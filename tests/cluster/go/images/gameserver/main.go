@@ -7,7 +7,8 @@
 //	PORT            echoes on UDP and TCP (7777)
 //	EXTRA_PORTS     more of them: "7778,7779"
 //	TLS_PORT        the TCP echo inside TLS, with a certificate of its own
-//	HTTP_PORT       HTTP and WebSocket (8080): /, /client (its address), /healthz, /ws
+//	HTTP_PORT       HTTP and WebSocket (8080): /, /client (its address),
+//	                /notes (what the kubelet tells it of its allocation), /healthz, /ws
 //	READY_AFTER     seconds until /healthz answers 200 (0)
 //	NEVER_READY     /healthz never answers 200
 //	EXIT_AFTER      seconds until it exits, with EXIT_CODE (0)
@@ -145,6 +146,9 @@ func serveHTTP(name string, started time.Time) func() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s\n", name, r.URL.Path)
+	})
+	mux.HandleFunc("/notes", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, "/etc/podfleet/annotations")
 	})
 	mux.HandleFunc("/client", func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
