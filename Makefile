@@ -58,6 +58,7 @@ demo: env ## Run the first endpoint, without a cluster
 .PHONY: bench
 bench: env ## Run the benchmarks on the test cluster
 	$(RUN) benchmarks.cold_allocate
+	$(RUN) benchmarks.warm_allocate
 
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them

@@ -112,9 +112,10 @@ class Readiness:
         port: The probe's (``httpGet``; any path).
         failures: The probe's ``failureThreshold``: after so many refusals the kubelet calls the
             server not ready.
+        address: Where to listen; by default on every address.
     """
 
-    def __init__(self, port: int, failures: int = 3) -> None:
+    def __init__(self, port: int, failures: int = 3, address: str = "") -> None:
         self._failures = failures
         self._refused = 0
         self._changed = threading.Condition()
@@ -131,7 +132,7 @@ class Readiness:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("", port), Answer)
+        self._server = ThreadingHTTPServer((address, port), Answer)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -113,7 +113,7 @@ def test_a_list_drops_what_it_lacks_but_not_what_is_newer_than_it() -> None:
 
 
 def test_the_index_follows_every_change() -> None:
-    store = Store(index_by=lambda item: item["metadata"]["labels"].get("session"))
+    store = Store(index_by=lambda item: filter(None, [item["metadata"]["labels"].get("session")]))
     store.observe(pod("a", 1))
     assert store.find("s") == []
     store.observe(pod("a", 2, session="s"))

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,13 +17,14 @@ from hypothesis.stateful import (
 )
 
 from podfleet.fleet import protocol
-from podfleet.fleet.claim import Candidate, Claim, is_claimable, transition
+from podfleet.fleet.claim import Candidate, Claim, has_room, is_claimable, share, transition
 from podfleet.fleet.registration import Registration
 from podfleet.local.objects.patches import json_patch
 from podfleet.local.objects.statuses import Refusal
 from podfleet.model.manifest import annotations_of, name_of, uid_of
-from podfleet.model.names import CLAIM, SESSION, STATE
+from podfleet.model.names import CLAIM, SESSION, SLOTS, STATE
 from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import free_slots, has_slots, sessions_of
 from podfleet.waiters.diagnosis import is_ready
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -32,8 +33,8 @@ FATES = st.sampled_from(["well", "well", "well", "well", "lost", "never", "late"
 ENOUGH = 300  # steps in which any caller that is left alone is done
 
 
-def new_pod(name: str, uid: str) -> dict[str, Any]:
-    return {
+def new_pod(name: str, uid: str, slots: int | None) -> dict[str, Any]:
+    pod: dict[str, Any] = {
         "metadata": {
             "name": name,
             "uid": uid,
@@ -42,10 +43,9 @@ def new_pod(name: str, uid: str) -> dict[str, Any]:
         "spec": {"containers": []},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }
-
-
-class Lost(Exception):
-    """The reply to a write was lost."""
+    if slots is not None:
+        pod["metadata"]["annotations"] = {SLOTS: str(slots)}
+    return pod
 
 
 class Truth:
@@ -55,10 +55,11 @@ class Truth:
         self.pods: dict[str, dict[str, Any]] = {}
         self.registrations: dict[str, Registration] = {}
         self.made = 0
+        self.slots: int | None = None
 
     def add(self, name: str | None = None) -> None:
         self.made += 1
-        pod = new_pod(name or f"arena-{self.made}", f"uid-{self.made}")
+        pod = new_pod(name or f"arena-{self.made}", f"uid-{self.made}", self.slots)
         # Every other one is of a StatefulSet: it comes back under its name.
         pod["spec"]["numbered"] = name is not None or self.made % 2 == 1
         self.pods[name_of(pod)] = pod
@@ -77,10 +78,15 @@ class Truth:
         if pod is not None and uid_of(pod) == uid_of(seen):
             pod["metadata"]["deletionTimestamp"] = "2026-11-23T00:00:00Z"
 
-    def register(self, session: str, candidate: Candidate) -> None:
+    def leave(self, pod: dict[str, Any], session: str) -> None:
+        left = {key: count for key, count in sessions_of(pod).items() if key != session}
+        self.made += 1
+        self.patch(pod, share(pod, left, f"change-{self.made}", NOW))
+
+    def register(self, session: str, candidate: Candidate, slots: int) -> None:
         if session not in self.registrations:
             self.made += 1
-            made = Registration(session, candidate, f"uid-{self.made}")
+            made = Registration(session, candidate, slots, f"uid-{self.made}")
             self.registrations[session] = made
 
     def strike(self, registration: Registration) -> None:
@@ -91,14 +97,17 @@ class Truth:
     def apply(self, step: protocol.Step, claim: Claim) -> None:
         """Carry a write out."""
         match step:
-            case protocol.Register(session, candidate):
-                self.register(session, candidate)
+            case protocol.Register(session, candidate, slots):
+                self.register(session, candidate, slots)
             case protocol.Strike(registration):
                 self.strike(registration)
-            case protocol.Take(pod):
-                self.patch(dict(pod), claim.patch(pod, NOW))
+            case protocol.Take(pod, slots):
+                self.patch(dict(pod), evolve(claim, slots=slots).patch(pod, NOW))
             case protocol.Fence(pod):
-                self.patch(dict(pod), transition(pod, ClaimState.UNCLAIMED))
+                self.patch(dict(pod), transition(pod, claim_state(pod) or ClaimState.UNCLAIMED))
+            case protocol.Discard(pod) if has_slots(pod):
+                while (shown := self.read(Candidate.of(pod))) and claim.key in sessions_of(shown):
+                    self.leave(shown, claim.key)
             case protocol.Discard(pod):
                 self.delete(dict(pod))
 
@@ -109,7 +118,7 @@ class Truth:
                 return self.read(candidate)
             case protocol.Register(session):
                 return self.registrations.get(session)
-            case protocol.Take(pod) | protocol.Fence(pod):
+            case protocol.Take(pod, _) | protocol.Fence(pod):
                 return self.read(Candidate.of(pod))
         return None
 
@@ -147,8 +156,11 @@ class ClaimMachine(RuleBasedStateMachine):
         self.late: list[tuple[protocol.Step, Claim]] = []
         self.killed: list[Caller] = []
 
-    @initialize(pods=st.integers(1, 3), replicas=st.integers(1, 3))
-    def begin(self, pods: int, replicas: int) -> None:
+    @initialize(
+        pods=st.integers(1, 3), replicas=st.integers(1, 3), slots=st.sampled_from([None, 3])
+    )
+    def begin(self, pods: int, replicas: int, slots: int | None) -> None:
+        self.truth.slots = slots
         for _ in range(pods):
             self.truth.add()
         self.views = [copy.deepcopy(self.truth.pods) for _ in range(replicas)]
@@ -157,9 +169,9 @@ class ClaimMachine(RuleBasedStateMachine):
     def running(self) -> list[Caller]:
         return [caller for caller in self.callers if not caller.done]
 
-    @rule(data=st.data(), session=st.sampled_from([None, *SESSIONS]))
-    def ask(self, data: st.DataObject, session: str | None) -> None:
-        claim = Claim(session=session)
+    @rule(data=st.data(), session=st.sampled_from([None, *SESSIONS]), slots=st.integers(1, 2))
+    def ask(self, data: st.DataObject, session: str | None, slots: int) -> None:
+        claim = Claim(session=session, slots=1 if self.truth.slots is None else slots)
         begun = protocol.claim_any(claim) if session is None else protocol.claim_for_session(claim)
         caller = Caller(data.draw(st.integers(0, len(self.views) - 1)), claim, begun)
         caller.send(None)
@@ -205,6 +217,14 @@ class ClaimMachine(RuleBasedStateMachine):
             pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
         elif how == "retire":
             self.retire_or_relent(pod)
+        elif how == "recycle" and has_slots(pod):
+            if sessions_of(pod):
+                session = data.draw(st.sampled_from(sorted(sessions_of(pod))))
+                for caller in self.callers:
+                    mine = caller.result is not None and uid_of(caller.result) == uid_of(pod)
+                    if mine and caller.claim.key == session:
+                        caller.result = None
+                self.truth.leave(pod, session)
         elif claim_state(pod) is ClaimState.ALLOCATED:
             for caller in self.callers:
                 if caller.result is not None and uid_of(caller.result) == uid_of(pod):
@@ -221,7 +241,7 @@ class ClaimMachine(RuleBasedStateMachine):
             caller.hand = None
             pod = self.choose(caller, data)
             if pod is not None:
-                served = annotations_of(pod).get(SESSION) is not None
+                served = caller.claim.session in sessions_of(pod)
                 caller.hand = None if served else pod
                 caller.send(pod)
             return
@@ -253,12 +273,12 @@ class ClaimMachine(RuleBasedStateMachine):
         session = caller.claim.session
         for pod in view.values():
             alive = not pod["metadata"].get("deletionTimestamp")
-            if session is not None and annotations_of(pod).get(SESSION) == session and alive:
+            if session in sessions_of(pod) and alive:
                 return copy.deepcopy(pod)
         free = [
             pod
             for name, pod in sorted(view.items())
-            if is_claimable(pod) and is_ready(pod) and name not in taken
+            if has_room(pod, caller.claim.slots) and is_ready(pod) and name not in taken
         ]
         if not free:
             return None
@@ -311,9 +331,10 @@ class ClaimMachine(RuleBasedStateMachine):
     @invariant()
     def a_session_has_one_server(self) -> None:
         alive = [
-            annotations_of(pod).get(SESSION)
+            session
             for pod in self.truth.pods.values()
             if not pod["metadata"].get("deletionTimestamp")
+            for session in sessions_of(pod)
         ]
         for session in SESSIONS:
             assert alive.count(session) <= 1, f"{session} has two servers"
@@ -323,9 +344,14 @@ class ClaimMachine(RuleBasedStateMachine):
         by_server: dict[str, set[str]] = {}
         for caller in self.callers:
             if caller.result is not None:
-                whose = caller.claim.session or caller.claim.id
-                by_server.setdefault(uid_of(caller.result), set()).add(whose)
-        assert all(len(whose) == 1 for whose in by_server.values()), by_server
+                by_server.setdefault(uid_of(caller.result), set()).add(caller.claim.key)
+        for pod in self.truth.pods.values():
+            assert free_slots(pod) >= 0
+            given = by_server.get(uid_of(pod), set())
+            if not has_slots(pod):
+                assert len(given) <= 1, "a server is two callers'"
+            elif not pod["metadata"].get("deletionTimestamp"):
+                assert given <= set(sessions_of(pod)), "a caller has a server that is not its own"
 
     def teardown(self) -> None:
         """Let all that is under way come to its end: then nothing is claimed for nobody."""
@@ -351,7 +377,10 @@ class ClaimMachine(RuleBasedStateMachine):
         known = {caller.claim.id for caller in self.callers if caller.result is not None}
         known |= {caller.claim.id for caller in self.killed}
         for pod in self.truth.pods.values():
-            if claim_state(pod) is ClaimState.ALLOCATED and SESSION not in annotations_of(pod):
+            if has_slots(pod):
+                claimed = {key[1:] for key in sessions_of(pod) if key.startswith("~")}
+                assert claimed <= known, "claimed for nobody"
+            elif claim_state(pod) is ClaimState.ALLOCATED and SESSION not in annotations_of(pod):
                 assert annotations_of(pod)[CLAIM] in known, "claimed for nobody"
 
 

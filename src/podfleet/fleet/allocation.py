@@ -31,8 +31,9 @@ from podfleet.fleet.registration import Registration
 from podfleet.fleet.start import Start
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import annotations_of, name_of, uid_of
-from podfleet.model.names import CLAIM, SESSION
+from podfleet.model.names import CLAIM
 from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import sessions_of
 from podfleet.waiters.reachable import until_reachable, until_resolved
 
 __all__ = ["Allocation"]
@@ -132,7 +133,7 @@ class Allocation:
             case protocol.Return():
                 await self._clean_up()
                 return None
-            case protocol.Take(pod):
+            case protocol.Take(pod, _):
                 self._taking = pod
         answer = await self._core.claims.carry_out(step, self._claim)
         if isinstance(step, protocol.Register):
@@ -145,7 +146,7 @@ class Allocation:
             if (pod := self._core.claims.shown(self._claim.session)) is not None:
                 return pod
             pod = await self._obtain()
-            if self._claim.session and annotations_of(pod).get(SESSION) == self._claim.session:
+            if self._claim.session in sessions_of(pod):
                 return pod
             self._hand = pod
             endpoints = await self._exposed(pod)

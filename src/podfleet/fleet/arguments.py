@@ -30,13 +30,18 @@ def check_seconds(name: str, value: float) -> float:
 
 
 def check_wish(
-    select: Select | None, prefer: Callable[[GameServer], float] | None, *, ordered: bool
+    select: Select | None,
+    prefer: Callable[[GameServer], float] | None,
+    slots: int,
+    *,
+    ordered: bool,
 ) -> Wish:
     """Return which server these arguments ask for, or refuse them.
 
     Args:
         select: As ``allocate`` was given it.
         prefer: Likewise.
+        slots: Likewise.
         ordered: Whether the fleet's servers have an order of their own: a StatefulSet's.
     """
     if ordered and (select is not None or prefer is not None):
@@ -47,7 +52,7 @@ def check_wish(
     if prefer is not None and not callable(prefer):
         raise ConfigurationError("prefer", prefer, "must be a function from a server to a number")
     wanted = [select] if isinstance(select, Mapping) else list(select or [{}])
-    return Wish([_selector(one) for one in wanted] or [frozenset()], prefer)
+    return Wish([_selector(one) for one in wanted] or [frozenset()], prefer, slots)
 
 
 def _selector(labels: object) -> Selector:

@@ -21,18 +21,22 @@ from podfleet.model import GameServerTemplate, Manifest, names
 from podfleet.model.manifest import annotations_of, labels_of, name_of, parse_time, uid_of
 from podfleet.model.recycling import came_back, snapshot
 from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import free_slots, has_slots, sessions_of, written
 
 __all__ = [
     "Candidate",
     "Claim",
     "Standing",
     "free_again",
+    "has_room",
     "is_claimable",
     "recycle",
     "reserved_for",
+    "share",
     "standing",
     "transition",
     "turn_of",
+    "was_by",
 ]
 
 
@@ -69,6 +73,9 @@ class Standing(Enum):
     """It never will be the session's, whatever claim is still on its way."""
 
 
+_REMEMBERED = 16
+"""Changes of a shared server whose ids stay on it: who lost a reply finds its own there."""
+
 _OPEN = {ClaimState.UNCLAIMED, ClaimState.RECYCLING, ClaimState.RESERVED}
 """States from which a claim may take a Pod."""
 
@@ -77,6 +84,15 @@ def turn_of(pod: Manifest) -> int:
     """Return how often the Pod's claim state has changed."""
     value = annotations_of(pod).get(names.TURN, "0")
     return int(value) if value.isdecimal() else 0
+
+
+def has_room(pod: Manifest, slots: int = 1) -> bool:
+    """Return whether a Pod can be claimed, or shared; perhaps it is not ready."""
+    if not has_slots(pod):
+        return is_claimable(pod)
+    is_open = claim_state(pod) in (ClaimState.UNCLAIMED, ClaimState.ALLOCATED)
+    going = pod["metadata"].get("deletionTimestamp")
+    return is_open and not going and free_slots(pod) >= slots
 
 
 def is_claimable(pod: Manifest) -> bool:
@@ -112,9 +128,10 @@ def standing(pod: Manifest | None, candidate: Candidate, session: str) -> Standi
     """
     if pod is None or uid_of(pod) != candidate.uid or _is_over(pod):
         return Standing.OVER
-    if annotations_of(pod).get(names.SESSION) == session:
+    if session in sessions_of(pod):
         return Standing.SERVES
-    if turn_of(pod) == candidate.turn and claim_state(pod) in _OPEN:
+    is_open = claim_state(pod) in _OPEN or has_slots(pod)
+    if turn_of(pod) == candidate.turn and is_open:
         return Standing.OPEN
     return Standing.OVER
 
@@ -163,6 +180,7 @@ class Claim:
         annotations: The caller's annotations.
         metadata: What the server is to know of it.
         limit: Seconds after which the kubelet ends the server.
+        slots: How many slots of a server that is shared.
         reserve: Seconds for which it is only reserved; ``None`` to allocate it.
         id: Tells this claim from every other: a lost reply from a lost race.
     """
@@ -172,11 +190,14 @@ class Claim:
     annotations: Mapping[str, str] = field(factory=dict)
     metadata: Mapping[str, str] = field(factory=dict)
     limit: float | None = None
+    slots: int = 1
     reserve: float | None = None
     id: str = field(factory=lambda: uuid.uuid4().hex)
 
     def patch(self, pod: Manifest, now: datetime) -> list[dict[str, Any]]:
         """Return the JSON patch that claims this Pod if nobody has: see `transition`."""
+        if has_slots(pod):
+            return share(pod, {**sessions_of(pod), self.key: self.slots}, self.id, now)
         if self.reserve is not None:
             until = _written(now + timedelta(seconds=self.reserve))
             held = {names.CLAIM: self.id, names.RESERVED_UNTIL: until, names.RECYCLED: None}
@@ -199,8 +220,15 @@ class Claim:
         return [*patch, *self._limits(pod, now)]
 
     def holds(self, pod: Manifest) -> bool:
-        """Return whether this very claim holds the Pod."""
+        """Return whether this very claim holds the Pod, or slots of it."""
+        if has_slots(pod):
+            return was_by(pod, self.id) and self.key in sessions_of(pod)
         return annotations_of(pod).get(names.CLAIM) == self.id
+
+    @property
+    def key(self) -> str:
+        """What it is called among the sessions that share a server: its own name, or a new one."""
+        return self.session if self.session is not None else f"~{self.id}"
 
     def _limits(self, pod: Manifest, now: datetime) -> list[dict[str, Any]]:
         """Return what makes the kubelet end the Pod in time: its limit may only be lowered."""
@@ -212,6 +240,32 @@ class Claim:
         if before is not None and before <= wanted:
             return []
         return [{"op": "add", "path": "/spec/activeDeadlineSeconds", "value": wanted}]
+
+
+def share(
+    pod: Manifest, sessions: Mapping[str, int], change: str, now: datetime
+) -> list[dict[str, Any]]:
+    """Return the JSON patch that gives a shared server's slots to these sessions.
+
+    Args:
+        pod: The Pod, as it was seen.
+        sessions: Who is to have how many.
+        change: Tells this change from every other.
+        now: The time.
+    """
+    latest = annotations_of(pod).get(names.CLAIM, "").split()
+    notes = {
+        names.SESSIONS: written(sessions),
+        names.CLAIM: " ".join([change, *latest][:_REMEMBERED]),
+        names.ALLOCATED_AT: _written(now) if sessions else None,
+    }
+    state = ClaimState.ALLOCATED if sessions else ClaimState.UNCLAIMED
+    return transition(pod, state, annotations=notes)
+
+
+def was_by(pod: Manifest, change: str) -> bool:
+    """Return whether this change of a shared server was made, of late."""
+    return change in annotations_of(pod).get(names.CLAIM, "").split()
 
 
 def recycle(pod: Manifest, template: GameServerTemplate) -> list[dict[str, Any]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from attrs import evolve
+
 from podfleet.errors import AlreadyExists, Invalid, NotFound, PodfleetError
 from podfleet.fleet import protocol
-from podfleet.fleet.claim import Candidate, Claim, Standing, standing, transition
+from podfleet.fleet.claim import Candidate, Claim, Standing, share, standing, transition
 from podfleet.fleet.registration import (
     Registration,
     lease,
@@ -19,9 +22,9 @@ from podfleet.fleet.registration import (
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model import Manifest
-from podfleet.model.manifest import annotations_of, name_of, uid_of
-from podfleet.model.names import SESSION, session_label
+from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import has_slots, sessions_of
 
 __all__ = ["Claims"]
 
@@ -37,7 +40,7 @@ class Claims:
         fleet: The fleet's name.
         namespace: The fleet's namespace.
         client: The transport.
-        store: The fleet's Pods, indexed by the sessions' labels.
+        store: The fleet's Pods, indexed by their sessions.
     """
 
     def __init__(self, fleet: str, namespace: str, client: KubeClient, store: Store) -> None:
@@ -53,20 +56,22 @@ class Claims:
             PodfleetError: It is not known, or the cluster refuses it for good.
         """
         match step:
-            case protocol.Register(session, candidate):
-                return await self._register(session, candidate)
+            case protocol.Register(session, candidate, slots):
+                return await self._register(session, candidate, slots)
             case protocol.Strike(registration):
                 path = registrations(self._namespace, self._fleet, registration.session)
                 await self._client.delete(path, uid=registration.uid)
             case protocol.Read(candidate):
                 return await self._read(candidate)
-            case protocol.Take(pod):
-                patch = claim.patch(pod, datetime.now(UTC))
+            case protocol.Take(pod, slots):
+                patch = evolve(claim, slots=slots).patch(pod, datetime.now(UTC))
                 return await self._write(pod, patch, done=claim.holds)
             case protocol.Fence(pod):
                 turn = Candidate.of(pod)
                 patch = transition(pod, claim_state(pod) or ClaimState.UNCLAIMED)
                 return await self._write(pod, patch, done=lambda now: Candidate.of(now) != turn)
+            case protocol.Discard(pod) if has_slots(pod):
+                await self._leave(pod, claim)
             case protocol.Discard(pod):
                 await self._client.delete(pods(self._namespace, name_of(pod)), uid=uid_of(pod))
         return None
@@ -88,7 +93,7 @@ class Claims:
         """Return a session's server, if the watch has shown it."""
         if session is None:
             return None
-        for pod in self._store.find(session_label(session)):
+        for pod in self._store.find(session):
             if _serves(pod, session):
                 return pod
         return None
@@ -127,11 +132,21 @@ class Claims:
                 return
             answer = await self.carry_out(step, claim)
 
-    async def _register(self, session: str, candidate: Candidate) -> Registration | None:
+    async def _leave(self, pod: Manifest, claim: Claim) -> None:
+        """Give back what a claim has of a shared server; others stay on it."""
+        shown: Manifest | None = pod
+        while shown is not None and claim.key in sessions_of(shown):
+            left = {key: count for key, count in sessions_of(shown).items() if key != claim.key}
+            patch = share(shown, left, uuid.uuid4().hex, datetime.now(UTC))
+            shown = await self._write(shown, patch, lambda now: claim.key not in sessions_of(now))
+
+    async def _register(
+        self, session: str, candidate: Candidate, slots: int
+    ) -> Registration | None:
         try:
             made = await self._client.create(
                 registrations(self._namespace, self._fleet),
-                lease(self._namespace, self._fleet, session, candidate),
+                lease(self._namespace, self._fleet, session, candidate, slots),
             )
         except AlreadyExists:
             return await self._registered(session)
@@ -181,6 +196,4 @@ class Claims:
 
 
 def _serves(pod: Manifest, session: str) -> bool:
-    candidate = Candidate.of(pod)
-    same = annotations_of(pod).get(SESSION) == session
-    return same and standing(pod, candidate, session) is Standing.SERVES
+    return standing(pod, Candidate.of(pod), session) is Standing.SERVES

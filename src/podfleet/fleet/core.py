@@ -18,15 +18,17 @@ from podfleet.fleet.free import FreeServers
 from podfleet.fleet.ledger import PortLedger
 from podfleet.fleet.line import Line
 from podfleet.fleet.orphans import Orphans
+from podfleet.fleet.protocol import Discard
 from podfleet.fleet.releases import Releases
 from podfleet.fleet.replicas import Replicas
+from podfleet.fleet.seats import Seats
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model import FleetStatus, Manifest
-from podfleet.model.manifest import labels_of, name_of, uid_of
-from podfleet.model.names import SESSION
+from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import has_slots, sessions_of
 
 __all__ = ["Core"]
 
@@ -52,11 +54,12 @@ class Core:
         self.spec = spec
         self.namespace = namespace
         self.client = client
-        self.store = Store(index_by=lambda pod: labels_of(pod).get(SESSION))
+        self.store = Store(index_by=sessions_of)
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, client, self.store)
         self.releases = Releases(spec, namespace, client, self.store, self.claims)
+        self.seats = Seats(namespace, client, self.store, self.claims)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
         self.orphans = Orphans(spec.revision)
@@ -238,7 +241,10 @@ class Core:
         if pod is None or pod["metadata"].get("deletionTimestamp"):
             return
         path = pods(self.namespace, pod_name)
-        if claim.holds(pod) and claim.session is None:
+        if has_slots(pod) and claim.session is None and claim.holds(pod):
+            await self.claims.carry_out(Discard(pod), claim)
+            await self._discard_once(pod_name, claim)
+        elif claim.holds(pod) and claim.session is None:
             await self.client.delete(path, uid=uid_of(pod))
         elif is_claimable(pod) and self.replicas is None:
             version = pod["metadata"]["resourceVersion"]

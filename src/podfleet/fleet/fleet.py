@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -36,12 +36,15 @@ from podfleet.model import (
     ServerState,
 )
 from podfleet.model.names import (
+    SLOTS,
     check_annotations,
     check_labels,
     check_metadata,
     check_session,
+    check_slots,
 )
 from podfleet.model.server import server_from_pod
+from podfleet.model.slots import has_slots
 from podfleet.model.workload import StatefulSet, check_replicas
 from podfleet.waiters.diagnosis import is_ready
 
@@ -202,6 +205,7 @@ class AsyncFleet:
         session: str | None = None,
         *,
         timeout: float = 60.0,
+        slots: int = 1,
         metadata: Mapping[str, str] | None = None,
         limit: float | None = None,
         select: Select | None = None,
@@ -221,6 +225,8 @@ class AsyncFleet:
             session: What the server is for: 1 to 1,024 characters. Asked again for the same
                 session, by whichever replica, the same server is returned.
             timeout: Seconds, for everything together.
+            slots: How many slots of a server that several sessions share
+                (`GameServerTemplate.slots`): the fullest that has as many free goes first.
             metadata: What the server is to know beside its session: it can read this from
                 files (`podfleet.gameserver`).
             limit: Seconds after which the kubelet ends the server (``activeDeadlineSeconds``).
@@ -248,15 +254,18 @@ class AsyncFleet:
             ConfigurationError: A wrong argument, or the node shows no public address.
         """
         check_seconds("timeout", timeout)
+        self._check_shared(slots, [metadata, limit, labels, annotations, reservation])
         claim = Claim(
             session=None if session is None else check_session(session),
+            slots=slots,
             labels=check_labels("labels", labels or {}),
             annotations=check_annotations("annotations", annotations or {}),
             metadata=check_metadata("metadata", metadata or {}),
             limit=None if limit is None else check_seconds("limit", limit),
         )
-        wish = check_wish(select, prefer, ordered=self._spec.workload is not None)
-        return self._handle(*await self._here().allocate(claim, wish, timeout, reservation))
+        wish = check_wish(select, prefer, slots, ordered=self._spec.workload is not None)
+        pod, endpoints = await self._here().allocate(claim, wish, timeout, reservation)
+        return self._handle(pod, endpoints, claim.key if has_slots(pod) else None)
 
     async def reserve(
         self,
@@ -284,9 +293,48 @@ class AsyncFleet:
             PodfleetError: As `allocate`.
         """
         check_seconds("timeout", timeout)
+        self._check_shared(1, [seconds])
         claim = Claim(reserve=check_seconds("seconds", seconds))
-        wish = check_wish(select, prefer, ordered=self._spec.workload is not None)
+        wish = check_wish(select, prefer, 1, ordered=self._spec.workload is not None)
         return self._handle(*await self._here().allocate(claim, wish, timeout))
+
+    async def join(self, session: str, *, slots: int = 1) -> AsyncFleetServer:
+        """Take more slots for a session, on the server that it shares with others.
+
+        Args:
+            session: The session: it has been allocated.
+            slots: How many more.
+
+        Returns:
+            Its server.
+
+        Raises:
+            NotFound: The session has no server.
+            Exhausted: Its server has not as many slots free.
+            ConfigurationError: Servers of this fleet are not shared.
+        """
+        self._check_sharing()
+        check_slots("slots", slots)
+        core = await self._running()
+        pod = await core.seats.join(check_session(session), slots)
+        return self._handle(pod, await core.exposer.until_exposed(pod), session)
+
+    async def leave(self, session: str, *, slots: int | None = None) -> None:
+        """Give a session's slots back. Its server stays for the others; an empty one is free.
+
+        Args:
+            session: The session; one that has no server has left already.
+            slots: How many; by default all, and then the session is over.
+
+        Raises:
+            ConfigurationError: Servers of this fleet are not shared.
+        """
+        self._check_sharing()
+        if slots is not None:
+            check_slots("slots", slots)
+        core = await self._running()
+        if await core.seats.leave(check_session(session), slots):
+            core.in_background(core.releases.strike(session))
 
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, by whichever replica.
@@ -300,7 +348,9 @@ class AsyncFleet:
         check_session(session)
         core = await self._running()
         pod = await core.claims.find(session)
-        return None if pod is None else await self._server(core, pod, fresh=True)
+        if pod is None:
+            return None
+        return await self._server(core, pod, fresh=True, session=session)
 
     async def get(self, name: str) -> AsyncFleetServer:
         """Return a server by its name.
@@ -397,9 +447,13 @@ class AsyncFleet:
         Args:
             server: The server, or its name. Its match is ended only if it is the same still; by
                 name, whichever runs there now. A reserved server is given back as it is.
+                Of a server that is shared, only its session leaves.
             recycle: Keep the server. One with a time ``limit`` is deleted nevertheless.
         """
         check_recycle(recycle)
+        if isinstance(server, GameServer) and SLOTS in server.annotations and server.session:
+            await self.leave(server.session)
+            return
         core = await self._running()
         pod: Manifest | None
         if isinstance(server, GameServer):
@@ -418,6 +472,24 @@ class AsyncFleet:
         if session is not None:
             core.in_background(core.releases.strike(session))
 
+    def _check_sharing(self) -> None:
+        if self._spec.template.slots is None:
+            raise ConfigurationError(
+                "GameServerTemplate.slots", None, "no sessions share a server of this fleet"
+            )
+
+    def _check_shared(self, slots: int, others: Sequence[object]) -> None:
+        """Refuse what does not go together: a shared server is not one session's alone."""
+        if check_slots("slots", slots) > (self._spec.template.slots or 1):
+            raise ConfigurationError("slots", slots, "no server of this fleet has as many")
+        given = [value for value in others if value is not None]
+        if self._spec.template.slots is not None and given:
+            raise ConfigurationError(
+                "allocate",
+                given[0],
+                "a server that sessions share has no labels, metadata, time or reservation of one",
+            )
+
     def _here(self) -> Running:
         """Return what runs in this event loop: connections and watches belong to one."""
         loop = asyncio.get_running_loop()
@@ -429,13 +501,17 @@ class AsyncFleet:
     async def _running(self) -> Core:
         return await self._here().start(START_TIMEOUT)
 
-    async def _server(self, core: Core, pod: Manifest, *, fresh: bool = False) -> AsyncFleetServer:
+    async def _server(
+        self, core: Core, pod: Manifest, *, fresh: bool = False, session: str | None = None
+    ) -> AsyncFleetServer:
         try:
             endpoints = await core.exposer.endpoints(pod, fresh=fresh)
         except ConfigurationError:
             endpoints = None  # listing must not fail for one server without an address
-        return self._handle(pod, endpoints or ())
+        return self._handle(pod, endpoints or (), session)
 
-    def _handle(self, pod: Manifest, endpoints: tuple[Endpoint, ...]) -> AsyncFleetServer:
-        server = server_from_pod(pod, endpoints, ready=is_ready(pod))
+    def _handle(
+        self, pod: Manifest, endpoints: tuple[Endpoint, ...], session: str | None = None
+    ) -> AsyncFleetServer:
+        server = server_from_pod(pod, endpoints, ready=is_ready(pod), session=session)
         return AsyncFleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from podfleet.fleet.claim import is_claimable, turn_of
+from podfleet.fleet.claim import has_room, is_claimable, turn_of
 from podfleet.fleet.pool import Packing, Pool, Selector
+from podfleet.fleet.sharing import SlotPool
 from podfleet.kube import Change, Store
 from podfleet.model import GameServer, Manifest, Verdict
 from podfleet.model.manifest import annotations_of, labels_of, name_of
 from podfleet.model.names import PATIENCE, REVISION
 from podfleet.model.server import ClaimState, claim_state, server_from_pod
+from podfleet.model.slots import free_slots, has_slots
 from podfleet.waiters.diagnosis import diagnose
 
 __all__ = ["FreeServers", "Wish", "is_offered"]
@@ -26,11 +28,14 @@ class Wish:
 
     Args:
         selectors: Labels that it must have: the first of these that any server has.
-        prefer: The lowest value goes first; by default the fleet's packing decides.
+        prefer: The lowest value goes first; by default the fleet's packing decides, or, of
+            servers that sessions share, the fullest that fits.
+        slots: How many slots it must have free.
     """
 
     selectors: Sequence[Selector] = (frozenset(),)
     prefer: Callable[[GameServer], float] | None = None
+    slots: int = 1
 
 
 _SELECTORS = 64  # that are kept in order at once
@@ -42,6 +47,27 @@ def is_offered(pod: Manifest) -> bool:
     One that an ``allocate`` started for itself is not, until it has been somebody's.
     """
     return turn_of(pod) > 0 or PATIENCE not in annotations_of(pod)
+
+
+@frozen
+class _Pools:
+    """Servers of one selector: those that are whole, and those that sessions share."""
+
+    whole: Pool
+    shared: SlotPool
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.whole or name in self.shared
+
+    def put(self, name: str, pod: Manifest) -> None:
+        if has_slots(pod):
+            self.shared.put(name, free_slots(pod))
+        else:
+            self.whole.put(name, _node(pod))
+
+    def remove(self, name: str) -> None:
+        self.whole.remove(name)
+        self.shared.remove(name)
 
 
 class FreeServers:
@@ -63,19 +89,25 @@ class FreeServers:
     ) -> None:
         self._store = store
         self._present: Selector = frozenset({(REVISION, revision)})
-        self._new_pool: Callable[[], Pool] = lambda: Pool(packing, chance or random.Random())
-        self._pools: OrderedDict[Selector, Pool] = OrderedDict({self._present: self._new_pool()})
+        self._chance = chance or random.Random()
+        self._packing = packing
+        self._pools: OrderedDict[Selector, _Pools] = OrderedDict()
         self.held: dict[str, Manifest | None] = {}
         """Servers that callers of this process are about to claim, or are starting; each as it
         is while it is free."""
         self._offered: set[str] = set()
         self._coming: set[str] = set()
         self._allocated: dict[str, str] = {}
+        self._pool(self._present)
 
     @property
     def coming(self) -> int:
-        """How many of the present template are on their way, and well."""
-        return len(self._coming)
+        """How many callers can be served by what is on its way.
+
+        Servers that start, and are well; and slots of those that callers here have in hand.
+        """
+        held = [pod for pod in self.held.values() if pod is not None and has_slots(pod)]
+        return len(self._coming) + sum(free_slots(pod) - 1 for pod in held)
 
     @property
     def offered(self) -> int:
@@ -91,20 +123,19 @@ class FreeServers:
         """Return whether a server is one of those."""
         return name in self._offered
 
-    def __len__(self) -> int:
-        return len(self._pools[self._present])
-
     def follow(self, change: Change) -> None:
         """Learn from a change in the store."""
         name, after = change.name, change.after
         self._count(name, after)
-        if after is None or not is_claimable(after) or not is_offered(after):
+        if after is None or not has_room(after) or not is_offered(after):
             self._coming.discard(name)
             self._offered.discard(name)
             self._set(name, None)
             return
-        if self._matches(after, self._present):
+        if is_claimable(after) and self._matches(after, self._present):
             self._offered.add(name)
+        else:
+            self._offered.discard(name)
         diagnosis = diagnose(after)
         waiting = diagnosis is not None and diagnosis.verdict is Verdict.WAITING
         if waiting and name in self._offered:
@@ -120,25 +151,32 @@ class FreeServers:
             wish: Which; of the present template unless its labels say otherwise.
         """
         for selector in wish.selectors:
-            pool = self._pool(selector)
-            name = pool.best() if wish.prefer is None else self._preferred(pool, wish.prefer)
+            pools = self._pool(selector)
+            if wish.prefer is not None:
+                name = self._preferred(pools, wish.prefer, wish.slots)
+            else:
+                name = pools.shared.best(wish.slots) or pools.whole.best()
             if name is not None:
                 self.hold(name)
                 return self.held[name]
         return None
 
-    def _preferred(self, pool: Pool, prefer: Callable[[GameServer], float]) -> str | None:
+    def _preferred(
+        self, pools: _Pools, prefer: Callable[[GameServer], float], slots: int
+    ) -> str | None:
         """Return the free server of the lowest value: every one of them is read."""
-        found = [pod for name in pool if (pod := self._store.get(name)) is not None]
+        names = [*pools.shared, *pools.whole]
+        found = [pod for name in names if (pod := self._store.get(name)) is not None]
+        found = [pod for pod in found if has_room(pod, slots)]
         servers = [server_from_pod(pod, (), ready=True) for pod in found]
         return min(servers, key=prefer).name if servers else None
 
     def hold(self, name: str) -> None:
         """Keep a server from being taken here."""
-        free = any(name in pool for pool in self._pools.values())
+        free = any(name in pools for pools in self._pools.values())
         self.held[name] = self._store.get(name) if free else None
-        for pool in self._pools.values():
-            pool.remove(name)
+        for pools in self._pools.values():
+            pools.remove(name)
 
     def look_again(self, name: str) -> None:
         """Take note of what time has changed: a reservation has run out."""
@@ -152,46 +190,47 @@ class FreeServers:
 
     def lost(self) -> None:
         """Take note that another replica was faster."""
-        for pool in self._pools.values():
-            pool.lost()
+        for pools in self._pools.values():
+            pools.whole.lost()
 
     def won(self) -> None:
         """Take note that a claim went through."""
-        for pool in self._pools.values():
-            pool.won()
+        for pools in self._pools.values():
+            pools.whole.won()
 
-    def _pool(self, selector: Selector) -> Pool:
+    def _pool(self, selector: Selector) -> _Pools:
         if REVISION not in dict(selector):
             selector |= self._present
-        pool = self._pools.get(selector)
-        if pool is None:
-            pool = self._pools[selector] = self._fill(self._new_pool(), selector)
+        pools = self._pools.get(selector)
+        if pools is None:
+            pools = _Pools(Pool(self._packing, self._chance), SlotPool(self._chance))
+            self._pools[selector] = pools
+            self._fill(pools, selector)
             while len(self._pools) > _SELECTORS:
                 oldest = next(one for one in self._pools if one != self._present)
                 del self._pools[oldest]
         self._pools.move_to_end(selector)
-        return pool
+        return pools
 
-    def _fill(self, pool: Pool, selector: Selector) -> Pool:
+    def _fill(self, pools: _Pools, selector: Selector) -> None:
         for node in self._allocated.values():
-            pool.allocate(node, 1)
+            pools.whole.allocate(node, 1)
         for pod in self._store:
             name = name_of(pod)
-            free = is_claimable(pod) and is_offered(pod) and diagnose(pod) is None
+            free = has_room(pod) and is_offered(pod) and diagnose(pod) is None
             if free and name not in self.held and self._matches(pod, selector):
-                pool.put(name, _node(pod))
-        return pool
+                pools.put(name, pod)
 
     def _set(self, name: str, free: Manifest | None) -> None:
         """Take note that a server is free, or is not."""
         if name in self.held:
             self.held[name] = free
             return
-        for selector, pool in self._pools.items():
+        for selector, pools in self._pools.items():
             if free is not None and self._matches(free, selector):
-                pool.put(name, _node(free))
+                pools.put(name, free)
             else:
-                pool.remove(name)
+                pools.remove(name)
 
     def _count(self, name: str, pod: Manifest | None) -> None:
         node = None
@@ -200,11 +239,11 @@ class FreeServers:
         before = self._allocated.get(name)
         if node == before:
             return
-        for pool in self._pools.values():
+        for pools in self._pools.values():
             if before is not None:
-                pool.allocate(before, -1)
+                pools.whole.allocate(before, -1)
             if node is not None:
-                pool.allocate(node, 1)
+                pools.whole.allocate(node, 1)
         if node is None:
             del self._allocated[name]
         else:

@@ -11,8 +11,8 @@ from attrs import define, field
 from podfleet.fleet.free import FreeServers, Wish
 from podfleet.kube import Change
 from podfleet.model import Manifest
-from podfleet.model.manifest import annotations_of, name_of
-from podfleet.model.names import SESSION
+from podfleet.model.manifest import name_of
+from podfleet.model.slots import sessions_of
 
 __all__ = ["Line"]
 
@@ -95,10 +95,8 @@ class Line:
         if not self._callers:
             return
         after = change.after
-        session = None if after is None else annotations_of(after).get(SESSION)
-        if session is not None:
-            assert after is not None
-            for caller in [one for one in self._callers if one.session == session]:
+        if after is not None and (sessions := sessions_of(after)):
+            for caller in [one for one in self._callers if one.session in sessions]:
                 self._serve(caller, after)
         self.serve()
 
@@ -118,7 +116,7 @@ class Line:
         """Let others have what a caller was served with that does not take it."""
         if caller.served.done() and not caller.served.cancelled():
             pod = caller.served.result()
-            if annotations_of(pod).get(SESSION) is None:
+            if caller.session not in sessions_of(pod):
                 self._free.let_go(name_of(pod))
                 self.serve()
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
+from podfleet.fleet.bag import Bag
+
 __all__ = ["Packing", "Pool", "Selector"]
 
 Packing = Literal["packed", "spread"]
@@ -36,7 +38,7 @@ class Pool:
     def __init__(self, packing: Packing, chance: random.Random) -> None:
         self._packing = packing
         self._chance = chance
-        self._free: dict[str, _Bag] = {}
+        self._free: dict[str, Bag] = {}
         self._node_of: dict[str, str] = {}
         self._allocated: dict[str, int] = {}
         self._order: list[tuple[int, int, str]] = []
@@ -55,7 +57,7 @@ class Pool:
         """Add a free server, unless it is there."""
         if server not in self._node_of:
             with self._reordering(node):
-                self._free.setdefault(node, _Bag()).add(server)
+                self._free.setdefault(node, Bag()).add(server)
                 self._node_of[server] = node
 
     def remove(self, server: str) -> None:
@@ -75,7 +77,7 @@ class Pool:
                 self._allocated.pop(node, None)
 
     def best(self) -> str | None:
-        """Return one of the best servers, which stays; ``None`` if there is none."""
+        """Return one of the best servers, which stays there; ``None`` if there is none."""
         if not self._node_of:
             return None
         counted, among = 0, []
@@ -117,27 +119,3 @@ class Pool:
     def _key(self, node: str) -> tuple[int, int, str] | None:
         bag = self._free.get(node)
         return (self._allocated.get(node, 0), len(bag), node) if bag else None
-
-
-class _Bag:
-    """A set that can be asked for its n-th item, in no order."""
-
-    def __init__(self) -> None:
-        self._items: list[str] = []
-        self._at: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> str:
-        return self._items[index]
-
-    def add(self, item: str) -> None:
-        self._at[item] = len(self._items)
-        self._items.append(item)
-
-    def remove(self, item: str) -> None:
-        index, last = self._at.pop(item), self._items.pop()
-        if last != item:
-            self._items[index] = last
-            self._at[last] = index

@@ -20,8 +20,8 @@ from attrs import frozen
 from podfleet.fleet.claim import Candidate, Claim, Standing, standing
 from podfleet.fleet.registration import Registration
 from podfleet.model import Manifest
-from podfleet.model.manifest import annotations_of, uid_of
-from podfleet.model.names import SESSION
+from podfleet.model.manifest import uid_of
+from podfleet.model.slots import sessions_of
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = [
@@ -60,6 +60,7 @@ class Register:
 
     session: str
     candidate: Candidate
+    slots: int
 
 
 @frozen
@@ -81,6 +82,7 @@ class Take:
     """Claim a Pod if it has had no other turn; answered with the Pod as it is now, or ``None``."""
 
     pod: Manifest
+    slots: int
 
 
 @frozen
@@ -95,7 +97,7 @@ class Fence:
 
 @frozen
 class Discard:
-    """Delete a Pod that is claimed and cannot serve, or serves nobody."""
+    """Delete a Pod that is claimed and cannot serve, or serves nobody; if shared, leave it."""
 
     pod: Manifest
 
@@ -112,7 +114,7 @@ def claim_any(claim: Claim) -> Claiming:
     """Claim a server for nobody in particular."""
     while True:
         pod: Manifest = yield Choose()
-        taken: Manifest | None = yield Take(pod)
+        taken: Manifest | None = yield Take(pod, claim.slots)
         if taken is not None and claim.holds(taken):
             if is_ready(taken):
                 return taken
@@ -125,14 +127,14 @@ def claim_for_session(claim: Claim) -> Claiming:
     while True:
         pod: Manifest = yield Choose()
         served: Manifest | None
-        if annotations_of(pod).get(SESSION) == claim.session:
+        if claim.session in sessions_of(pod):
             # Another caller was faster: the watch showed it. But it may show what has been.
             served = yield Read(Candidate.of(pod))
             if standing(served, Candidate.of(pod), claim.session) is Standing.SERVES:
                 assert served is not None
                 return served
             continue
-        registration = yield Register(claim.session, Candidate.of(pod))
+        registration = yield Register(claim.session, Candidate.of(pod), claim.slots)
         while registration is not None:
             served = yield from _finish(claim, registration, pod)
             if served is not None:
@@ -140,7 +142,7 @@ def claim_for_session(claim: Claim) -> Claiming:
             yield Strike(registration)
             if registration.candidate == Candidate.of(pod):
                 break  # the one that was chosen is lost: choose again
-            registration = yield Register(claim.session, Candidate.of(pod))
+            registration = yield Register(claim.session, Candidate.of(pod), claim.slots)
         else:
             yield Return(pod)
 
@@ -174,7 +176,7 @@ def _finish(
                 return pod
             case Standing.OPEN:
                 assert pod is not None
-                pod = yield Take(pod)
+                pod = yield Take(pod, registration.slots)
 
 
 def give_up(claim: Claim, pod: Manifest, registration: Registration | None) -> GivingUp:

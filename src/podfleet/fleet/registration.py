@@ -26,11 +26,13 @@ class Registration:
     Args:
         session: The session.
         candidate: The server, at the turn from which it may be claimed.
+        slots: How many of its slots, if it is shared.
         uid: The Lease's UID.
     """
 
     session: str
     candidate: Candidate
+    slots: int
     uid: str
 
 
@@ -40,7 +42,9 @@ def registrations(namespace: str, fleet: str, session: str | None = None) -> str
     return object_path("coordination.k8s.io/v1", "leases", namespace, name)
 
 
-def lease(namespace: str, fleet: str, session: str, candidate: Candidate) -> dict[str, Any]:
+def lease(
+    namespace: str, fleet: str, session: str, candidate: Candidate, slots: int
+) -> dict[str, Any]:
     """Return the Lease that registers a candidate for a session."""
     return {
         "apiVersion": "coordination.k8s.io/v1",
@@ -49,7 +53,11 @@ def lease(namespace: str, fleet: str, session: str, candidate: Candidate) -> dic
             "name": names.registration_name(fleet, session),
             "namespace": namespace,
             "labels": {names.FLEET: fleet, names.SESSION: names.session_label(session)},
-            "annotations": {names.SESSION: session, names.TURN: str(candidate.turn)},
+            "annotations": {
+                names.SESSION: session,
+                names.TURN: str(candidate.turn),
+                names.SLOTS: str(slots),
+            },
             "ownerReferences": [
                 {"apiVersion": "v1", "kind": "Pod", "name": candidate.name, "uid": candidate.uid}
             ],
@@ -63,4 +71,5 @@ def registration_of(shown: Manifest) -> Registration:
     notes = annotations_of(shown)
     owner = shown["metadata"]["ownerReferences"][0]
     candidate = Candidate(owner["name"], owner["uid"], int(notes[names.TURN]))
-    return Registration(notes[names.SESSION], candidate, uid_of(shown))
+    slots = int(notes[names.SLOTS])
+    return Registration(notes[names.SESSION], candidate, slots, uid_of(shown))

@@ -18,6 +18,7 @@ from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM, SESSION
 from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import has_slots
 
 __all__ = ["Releases"]
 
@@ -99,6 +100,6 @@ def _is_same(seen: Manifest, pod: Manifest) -> bool:
     """Return whether a Pod is still what it was, and the same caller's."""
     return (
         uid_of(seen) == uid_of(pod)
-        and annotations_of(seen).get(CLAIM) == annotations_of(pod).get(CLAIM)
+        and (has_slots(seen) or annotations_of(seen).get(CLAIM) == annotations_of(pod).get(CLAIM))
         and not seen["metadata"].get("deletionTimestamp")
     )

@@ -10,6 +10,7 @@ from podfleet.fleet.allocation import Allocation
 from podfleet.fleet.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.free import Wish
+from podfleet.fleet.protocol import Discard
 from podfleet.fleet.refill import Refill
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.turns import Turns
@@ -125,4 +126,4 @@ class Running:
         came_through = task.done() and not task.cancelled() and task.exception() is None
         # Whoever asks for its session again is to find it; without one nobody has this server.
         if came_through and claim.session is None and self._core is not None:
-            await self._core.delete(task.result()[0])
+            await self._core.claims.carry_out(Discard(task.result()[0]), claim)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from attrs import frozen
@@ -39,15 +39,15 @@ class _Packed:
 
     uid: str
     version: int
-    key: str | None
+    keys: tuple[str, ...]
     data: bytes
 
     @classmethod
-    def of(cls, shown: Manifest, key: str | None) -> _Packed:
+    def of(cls, shown: Manifest, keys: tuple[str, ...]) -> _Packed:
         # Who wrote which field, and when: half of an object, and nobody here reads it.
         metadata = {key: v for key, v in shown["metadata"].items() if key != "managedFields"}
         text = json.dumps({**shown, "metadata": metadata}, separators=(",", ":"))
-        return cls(uid_of(shown), version(shown), key, zlib.compress(text.encode(), 1))
+        return cls(uid_of(shown), version(shown), keys, zlib.compress(text.encode(), 1))
 
     def unpack(self) -> Manifest:
         shown: Manifest = json.loads(zlib.decompress(self.data))
@@ -85,10 +85,10 @@ class Store:
     """Objects of one namespace and kind, by name; each is unpacked when it is asked for.
 
     Args:
-        index_by: What else to find objects by, besides their name; ``None`` for no key.
+        index_by: What else to find objects by, besides their name.
     """
 
-    def __init__(self, index_by: Callable[[Manifest], str | None] = lambda _: None) -> None:
+    def __init__(self, index_by: Callable[[Manifest], Iterable[str]] = lambda _: ()) -> None:
         self._index_by = index_by
         self._index: dict[str, set[str]] = {}
         self._objects: dict[str, _Packed] = {}
@@ -157,24 +157,24 @@ class Store:
                 self.forget(packed.unpack())
 
     def _change(self, name: str, packed: _Packed | None, after: Manifest | None) -> None:
-        key = None if after is None else self._index_by(after)
+        keys = () if after is None else tuple(self._index_by(after))
         if after is None:
             del self._objects[name]
         else:
-            self._objects[name] = _Packed.of(after, key)
-        self._reindex(name, None if packed is None else packed.key, key)
+            self._objects[name] = _Packed.of(after, keys)
+        self._reindex(name, () if packed is None else packed.keys, keys)
         change = Change(name, after, packed)
         for listener in self._listeners:
             listener(change)
         for changed in self._waiting.get(name, ()):
             changed.set()
 
-    def _reindex(self, name: str, old: str | None, new: str | None) -> None:
-        if old == new:
+    def _reindex(self, name: str, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        if before == after:
             return
-        if old is not None:
-            self._index[old].discard(name)
-            if not self._index[old]:
-                del self._index[old]
-        if new is not None:
-            self._index.setdefault(new, set()).add(name)
+        for key in before:
+            self._index[key].discard(name)
+            if not self._index[key]:
+                del self._index[key]
+        for key in after:
+            self._index.setdefault(key, set()).add(name)

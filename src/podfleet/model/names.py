@@ -30,6 +30,8 @@ __all__ = [
     "REVISION",
     "SERVER",
     "SESSION",
+    "SESSIONS",
+    "SLOTS",
     "STATE",
     "TURN",
     "check_annotations",
@@ -39,6 +41,7 @@ __all__ = [
     "check_labels",
     "check_metadata",
     "check_session",
+    "check_slots",
     "is_server_name",
     "new_server_name",
     "registration_name",
@@ -55,6 +58,12 @@ STATE: Final = PREFIX + "state"
 
 SESSION: Final = PREFIX + "session"
 """Label and annotation: the session, for selectors and in full."""
+
+SLOTS: Final = PREFIX + "slots"
+"""Annotation: how many slots a server has that several sessions may share."""
+
+SESSIONS: Final = PREFIX + "sessions"
+"""Annotation: who has how many of them, as JSON (`model.slots`)."""
 
 REVISION: Final = PREFIX + "revision"
 """Label: which template a Pod was made of (`FleetSpec.revision`)."""
@@ -105,6 +114,7 @@ _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])
 _KEY_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _MAX_SESSION: Final = 1024
+_MAX_SLOTS: Final = 1000  # each may be a session of its own, and all are in one annotation
 _MAX_ANNOTATIONS: Final = 256 * 1024
 
 
@@ -163,6 +173,13 @@ def check_session(session: str) -> str:
             "session", session, f"must be a string of 1 to {_MAX_SESSION} characters"
         )
     return session
+
+
+def check_slots(field: str, value: int) -> int:
+    """Return a number of slots if it is one."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_SLOTS:
+        raise ConfigurationError(field, value, f"must be a whole number from 1 to {_MAX_SLOTS}")
+    return value
 
 
 def check_dns_label(field: str, value: str, limit: int = 63) -> str:

@@ -14,6 +14,7 @@ from podfleet.model import manifest, names
 from podfleet.model.endpoint import Endpoint
 from podfleet.model.manifest import Manifest
 from podfleet.model.recycling import came_back
+from podfleet.model.slots import sessions_of
 
 __all__ = [
     "ClaimState",
@@ -101,6 +102,17 @@ class GameServer:
     annotations: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
 
     @property
+    def slots(self) -> int:
+        """How many slots it has for sessions that share it; 1 if none do."""
+        value = self.annotations.get(names.SLOTS, "1")
+        return int(value) if value.isdecimal() else 1
+
+    @property
+    def sessions(self) -> Mapping[str, int]:
+        """Its sessions, and how many slots each has."""
+        return sessions_of({"metadata": {"annotations": self.annotations}})
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """What ``allocate`` was given for the server to know, beside its session."""
         return {
@@ -146,13 +158,20 @@ def claim_state(pod: Manifest) -> ClaimState | None:
     return _CLAIM_STATES.get(manifest.labels_of(pod).get(names.STATE, ""))
 
 
-def server_from_pod(pod: Manifest, endpoints: tuple[Endpoint, ...], *, ready: bool) -> GameServer:
+def server_from_pod(
+    pod: Manifest,
+    endpoints: tuple[Endpoint, ...],
+    *,
+    ready: bool,
+    session: str | None = None,
+) -> GameServer:
     """Return what a Pod says about its server.
 
     Args:
         pod: The Pod, as the API server shows it.
         endpoints: What the fleet's strategy read from it.
         ready: Whether the Pod is ready: its own conditions say so, never a label.
+        session: Of a shared server: which of its sessions is meant.
     """
     notes = manifest.annotations_of(pod)
     created = manifest.parse_time(pod["metadata"]["creationTimestamp"])
@@ -163,7 +182,7 @@ def server_from_pod(pod: Manifest, endpoints: tuple[Endpoint, ...], *, ready: bo
         uid=manifest.uid_of(pod),
         state=server_state(pod, ready=ready),
         node=pod["spec"].get("nodeName"),
-        session=notes.get(names.SESSION),
+        session=session or notes.get(names.SESSION),
         endpoints=endpoints,
         created=created,
         allocated=manifest.parse_time(notes.get(names.ALLOCATED_AT)),

@@ -11,7 +11,7 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.gameserver import FOLDER
-from podfleet.model.names import check_annotations, check_labels
+from podfleet.model.names import SLOTS, check_annotations, check_labels, check_slots
 from podfleet.model.port import Port
 
 __all__ = ["GameServerTemplate"]
@@ -73,6 +73,8 @@ class GameServerTemplate:
         tolerations: Taints that are tolerated, as Kubernetes writes them.
         labels: Labels for every Pod. Keys under ``podfleet.dev/`` are podfleet's own.
         annotations: Annotations for every Pod, likewise.
+        slots: How many slots a server has, if several sessions are to share it: players, or
+            matches. By default a server has one session at a time.
         pod: A Pod manifest (dict or kubernetes ``V1Pod``) to start from: probes, volumes,
             sidecars, security context. The game server is the container named ``server``,
             else the first one.
@@ -98,7 +100,13 @@ class GameServerTemplate:
     tolerations: tuple[Mapping[str, Any], ...] = field(default=(), converter=_tolerations)
     labels: Mapping[str, str] = field(factory=dict, converter=_mapping)
     annotations: Mapping[str, str] = field(factory=dict, converter=_mapping)
+    slots: int | None = field(default=None)
     pod: Mapping[str, Any] | None = field(default=None, converter=_plain_pod, repr=False)
+
+    @slots.validator
+    def _check_slots(self, _: Attribute[int | None], value: int | None) -> None:
+        if value is not None:
+            check_slots("GameServerTemplate.slots", value)
 
     @ports.validator
     def _check_ports(self, _: Attribute[tuple[Port, ...]], value: Sequence[Port]) -> None:
@@ -166,6 +174,11 @@ class GameServerTemplate:
         for key, own in (("labels", self.labels), ("annotations", self.annotations)):
             if own:
                 metadata[key] = {**(metadata.get(key) or {}), **own}
+        if self.slots is not None:
+            metadata["annotations"] = {
+                **(metadata.get("annotations") or {}),
+                SLOTS: str(self.slots),
+            }
         spec = pod.setdefault("spec", {})
         # A finished match is over: the default, Always, would start an empty one in its place.
         spec.setdefault("restartPolicy", "Never")

@@ -154,6 +154,7 @@ class Fleet:
         session: str | None = None,
         *,
         timeout: float = 60.0,
+        slots: int = 1,
         metadata: Mapping[str, str] | None = None,
         limit: float | None = None,
         select: Select | None = None,
@@ -170,6 +171,7 @@ class Fleet:
             self._own().allocate(
                 session,
                 timeout=timeout,
+                slots=slots,
                 metadata=metadata,
                 limit=limit,
                 select=select,
@@ -194,6 +196,14 @@ class Fleet:
             self._own().reserve(seconds, timeout=timeout, select=select, prefer=prefer)
         )
         return self._handle(server)
+
+    def join(self, session: str, *, slots: int = 1) -> FleetServer:
+        """Take more slots for a session: see `AsyncFleet.join`."""
+        return self._handle(portal.run(self._own().join(session, slots=slots)))
+
+    def leave(self, session: str, *, slots: int | None = None) -> None:
+        """Give a session's slots back: see `AsyncFleet.leave`."""
+        portal.run(self._own().leave(session, slots=slots))
 
     def find(self, session: str) -> FleetServer | None:
         """Return the server of a session, or ``None``: see `AsyncFleet.find`."""

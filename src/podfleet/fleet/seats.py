@@ -1,0 +1,87 @@
+"""`Seats`: sessions that take more slots of their shared server, or give some back.
+
+Each change is one write, by compare-and-set: it tests the Pod's turn. Its id stays on the Pod for a
+while, so that a reply that was lost is found again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+from podfleet.errors import Exhausted, Invalid, NotFound
+from podfleet.fleet.claim import share, was_by
+from podfleet.fleet.claims import Claims
+from podfleet.kube import KubeClient, Store
+from podfleet.kube.paths import pods
+from podfleet.model import Manifest
+from podfleet.model.manifest import name_of
+from podfleet.model.slots import free_slots, sessions_of
+
+__all__ = ["Seats"]
+
+
+class Seats:
+    """Changes how many slots a session has.
+
+    Args:
+        namespace: The fleet's namespace.
+        client: The transport.
+        store: The fleet's Pods.
+        claims: Finds a session's server.
+    """
+
+    def __init__(self, namespace: str, client: KubeClient, store: Store, claims: Claims) -> None:
+        self._namespace = namespace
+        self._client = client
+        self._store = store
+        self._claims = claims
+
+    async def join(self, session: str, slots: int) -> Manifest:
+        """Take so many slots more for a session; return its server.
+
+        Raises:
+            NotFound: The session has no server.
+            Exhausted: Its server has not as many free.
+        """
+        change = uuid.uuid4().hex
+        while (pod := await self._claims.find(session)) is not None:
+            if was_by(pod, change):
+                return pod
+            if free_slots(pod) < slots:
+                raise Exhausted(
+                    f"{self._namespace}/{name_of(pod)}: session {session!r} asks for {slots} "
+                    f"slot(s) more, and {free_slots(pod)} are free: allocate for another session"
+                )
+            before = sessions_of(pod)
+            written = await self._write(pod, {**before, session: before[session] + slots}, change)
+            if written is not None:
+                return written
+        raise NotFound(
+            f"session {session!r} has no server: allocate it first", status=404, reason="NotFound"
+        )
+
+    async def leave(self, session: str, slots: int | None) -> bool:
+        """Give slots of a session back, all by default; return whether it has none any more."""
+        change = uuid.uuid4().hex
+        while (pod := await self._claims.find(session)) is not None:
+            if was_by(pod, change):
+                return False
+            left = dict(sessions_of(pod))
+            left[session] -= left[session] if slots is None else min(slots, left[session])
+            if not left[session]:
+                del left[session]
+            if await self._write(pod, left, change) is not None:
+                return session not in left
+        return True
+
+    async def _write(self, pod: Manifest, sessions: dict[str, int], change: str) -> Manifest | None:
+        """Write it; ``None`` if somebody else wrote since."""
+        patch = share(pod, sessions, change, datetime.now(UTC))
+        path = pods(self._namespace, name_of(pod))
+        try:
+            written = await self._client.patch(path, patch, done=lambda now: was_by(now, change))
+        except (Invalid, NotFound):
+            return None
+        self._store.observe(written)
+        return written
