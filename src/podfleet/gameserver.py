@@ -4,6 +4,8 @@ Copy this file beside your server, or import it: it needs nothing but Python 3.9
 library. A server in another language does the same: it reads ``/etc/podfleet/annotations``, which
 the kubelet keeps up to date (about a second after a change), and answers its readiness probe.
 
+::
+
     ready = Readiness(8080)              # answers the Pod's readiness probe (httpGet, port 8080)
     while True:
         ready.say(True)
@@ -55,7 +57,7 @@ def current(folder: str | None = None) -> Match | None:
     """Return what this server is allocated for now; ``None`` if for nothing.
 
     Args:
-        folder: Where the files are, if not in `FOLDER`.
+        folder: Where the files are, if not in ``FOLDER``.
     """
     try:
         text = _file(folder).read_text(encoding="utf-8")
@@ -76,7 +78,7 @@ def wait_allocated(timeout: float | None = None, folder: str | None = None) -> M
 
     Args:
         timeout: Seconds; for ever by default.
-        folder: Where the files are, if not in `FOLDER`.
+        folder: Where the files are, if not in ``FOLDER``.
 
     Raises:
         TimeoutError: It was not, within the time.
@@ -95,7 +97,7 @@ def wait_recycled(match: Match, timeout: float | None = None, folder: str | None
     Args:
         match: What `wait_allocated` returned.
         timeout: Seconds; for ever by default.
-        folder: Where the files are, if not in `FOLDER`.
+        folder: Where the files are, if not in ``FOLDER``.
 
     Raises:
         TimeoutError: It goes on still.
