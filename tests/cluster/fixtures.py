@@ -121,6 +121,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="only the tests that need the real cluster, or only those that need none; by default "
         "all",
     )
+    group.addoption(
+        "--thorough", action="store_true", help="the long runs: minutes each, as many as told of"
+    )
     group.addoption("--kubeconfig", help="run on this cluster instead of starting a real one")
     group.addoption(
         "--image",
@@ -164,6 +167,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
             ("test cluster", f"its components' logs are kept in {cache() / 'logs'}")
         )
     return report
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Tell whether the long runs are wanted."""
+    return bool(request.config.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")

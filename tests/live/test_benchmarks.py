@@ -1,10 +1,11 @@
 """The benchmarks run; how fast they are is not tested."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from benchmarks import cold_allocate
+from benchmarks import cold_allocate, warm_allocate
 from tests.cluster.fixtures import LiveCluster
 
 
@@ -20,3 +21,16 @@ def test_the_cold_benchmark_measures_what_it_says(
     assert all(len(values) == 2 for values in times.values())
     assert figures["PATCH"]["ratio"] == 1
     assert "x PATCH" in capsys.readouterr().out
+
+
+@pytest.mark.only("real", "its nodes are played by kwok")
+def test_the_warm_benchmark_measures_what_it_says(
+    cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = asyncio.run(warm_allocate.measure(cluster.kubeconfig, warm_allocate.QUICK))
+    warm_allocate.report(lines)
+    said = capsys.readouterr().out
+    assert all(line.what in said for line in lines)
+    (doubles,) = [line.value for line in lines if line.what.endswith("given twice")]
+    assert doubles == 0
+    assert all(line.value > 0 for line in lines if line.base is not None)

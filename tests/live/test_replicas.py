@@ -134,10 +134,10 @@ def allocate_and_release(
 
 
 def test_no_server_has_two_at_a_time_and_none_is_lost(
-    backend: Backend, crowd: dict[str, Any]
+    backend: Backend, crowd: dict[str, Any], thorough: bool
 ) -> None:
     here, ready = place(backend, crowd), 100
-    count = 100
+    count = 500 if thorough else 100
     with keeper(backend, here, ready) as fleet:
         eventually(lambda: fleet.status().servers[ServerState.READY] == ready, 120)
         told = [

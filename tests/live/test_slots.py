@@ -133,13 +133,15 @@ def come_and_go(
     return asyncio.run(run())
 
 
-def test_replicas_never_give_a_slot_twice(backend: Backend, crowd: dict[str, Any]) -> None:
+def test_replicas_never_give_a_slot_twice(
+    backend: Backend, crowd: dict[str, Any], thorough: bool
+) -> None:
     here = place(backend, {**crowd, "slots": SLOTS})
     with make(
         Fleet, backend, template=here.template, exposure=HeadlessDNS(), ready=SERVERS
     ) as fleet:
         eventually(lambda: fleet.status().servers[ServerState.READY] == SERVERS, 120)
-    kept = at_once(REPLICAS, come_and_go, here, 10.0)
+    kept = at_once(REPLICAS, come_and_go, here, 60.0 if thorough else 10.0)
     expected = {session: has for mine in kept for session, has in mine.items()}
     shown = {
         session: (pod["metadata"]["uid"], slots)

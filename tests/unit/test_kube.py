@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from podfleet import errors
 from podfleet.kube.lines import LineSplitter
+from podfleet.kube.pages import Page
 from podfleet.kube.status import error_from_answer
 from podfleet.kube.store import Change, Store
 
@@ -143,3 +144,16 @@ def test_listeners_see_the_same_story_as_the_store(
         item = pod(name, version, uid=f"{name}{uid}")
         (store.forget if gone else store.observe)(item)
         assert {k: v for k, v in told.items() if v} == {i["metadata"]["name"]: i for i in store}
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers()), max_size=4), st.booleans())
+def test_a_page_is_read_object_by_object(items: list[Any], indented: bool) -> None:
+    shown = {"kind": "PodList", "metadata": {"resourceVersion": "7"}, "items": items}
+    text = json.dumps(shown, indent=2) if indented else json.dumps(shown, separators=(",", ":"))
+    page = Page(text)
+    assert page.metadata == {"resourceVersion": "7"}
+    assert list(page) == items
+
+
+def test_a_page_without_objects_is_empty() -> None:
+    assert list(Page('{"metadata":{},"items":null}')) == []

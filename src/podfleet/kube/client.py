@@ -33,6 +33,7 @@ from podfleet.errors import (
 )
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.lines import LineSplitter
+from podfleet.kube.pages import Page
 from podfleet.kube.paths import delete_body
 from podfleet.kube.retry import AMBIGUOUS, retrying
 from podfleet.kube.status import error_from_answer
@@ -123,6 +124,13 @@ class KubeClient:
         async for attempt in retrying():
             with attempt:
                 return await self._json("GET", path, query)
+        raise AssertionError("unreachable: the last try raises")
+
+    async def page(self, path: str, query: Mapping[str, str]) -> Page:
+        """Return one page of a list, whose objects are made one by one."""
+        async for attempt in retrying():
+            with attempt:
+                return Page((await self._send("GET", path, query)).decode())
         raise AssertionError("unreachable: the last try raises")
 
     async def text(self, path: str, query: Mapping[str, str] | None = None) -> str:

@@ -20,6 +20,7 @@ from podfleet.errors import (
     Unauthorized,
 )
 from podfleet.kube.client import KubeClient
+from podfleet.kube.pages import Page
 from podfleet.kube.status import error_from_status
 from podfleet.kube.store import Store
 from podfleet.model import Manifest
@@ -149,17 +150,18 @@ class Reflector:
     async def _list(self) -> None:
         names: set[str] = set()
         query = {**self._selector, "limit": str(_PAGE)}
-        coming: asyncio.Task[dict[str, Any]] | None = asyncio.create_task(
-            self._client.get(self._path, query)
+        coming: asyncio.Task[Page] | None = asyncio.create_task(
+            self._client.page(self._path, query)
         )
         try:
             while coming is not None:
                 page, coming = await coming, None
-                if onward := page["metadata"].get("continue"):
+                metadata = page.metadata
+                if onward := metadata.get("continue"):
                     # The API server prepares the next page while this one is taken in.
                     query = {**query, "continue": onward}
-                    coming = asyncio.create_task(self._client.get(self._path, query))
-                for position, item in enumerate(page["items"] or []):
+                    coming = asyncio.create_task(self._client.page(self._path, query))
+                for position, item in enumerate(page):
                     names.add(name_of(item))
                     self.store.observe(item)
                     if position % _BREATH == 0:
@@ -167,7 +169,7 @@ class Reflector:
         finally:
             if coming is not None:
                 coming.cancel()
-        self._version = str(page["metadata"]["resourceVersion"])
+        self._version = str(metadata["resourceVersion"])
         self.store.retain(names, int(self._version))
         self._heard = time.monotonic()
         self._troubled.clear()

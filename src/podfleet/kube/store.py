@@ -47,7 +47,7 @@ class _Packed:
         # Who wrote which field, and when: half of an object, and nobody here reads it.
         metadata = {key: v for key, v in shown["metadata"].items() if key != "managedFields"}
         text = json.dumps({**shown, "metadata": metadata}, separators=(",", ":"))
-        return cls(uid_of(shown), version(shown), keys, zlib.compress(text.encode(), 1))
+        return cls(uid_of(shown), version(shown), keys, zlib.compress(text.encode()))
 
     def unpack(self) -> Manifest:
         shown: Manifest = json.loads(zlib.decompress(self.data))
