@@ -109,6 +109,7 @@ class Allocation:
         else:
             claiming = protocol.claim_for_session(self._claim)
         pod = await self._drive(claiming)
+        self._core.free.won()
         if self._hand is None or name_of(pod) != name_of(self._hand):
             return pod, await self._core.exposer.until_exposed(pod, fresh=True)
         return pod, await self._exposed_by_claim(self._hand, pod) or self._endpoints

@@ -87,7 +87,7 @@ class Line:
             self._callers.pop(caller, None)
             if starting is not None and not starting.done():
                 starting.cancel()
-                await asyncio.wait({starting})
+                await asyncio.gather(starting, return_exceptions=True)
             self._share_out()
 
     def follow(self, change: Change) -> None:
