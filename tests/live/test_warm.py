@@ -94,9 +94,11 @@ def test_labels_choose_and_fall_back(backend: Backend) -> None:
         wish = [{"map": "moon"}, other_version, {"map": "desert"}]
         assert fleet.allocate(select=wish, timeout=30).labels["map"] == "forest"
         assert fleet.allocate(select=wish, timeout=30).labels["map"] == "desert"
-        with pytest.raises(AllocationTimeout):  # one that it started would not have that label
+        with pytest.raises(AllocationTimeout, match="no server with the labels map=moon became"):
             fleet.allocate(select={"map": "moon"}, timeout=1)
         assert len(backend.pods()) == 2
+        with pytest.raises(ConfigurationError, match="select: 'moon': must be labels"):
+            fleet.allocate(select="moon")  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match=r"select\['map'\]: 'a b'"):
             fleet.allocate(select={"map": "a b"})
 

@@ -269,4 +269,4 @@ class Allocation:
                 f"{self._lost} servers in turn were claimed by other callers first: try again"
             )
         hand = None if self._hand is None else name_of(self._hand)
-        return await why_not(self._core, self._start, hand, self._timeout)
+        return await why_not(self._core, self._start, self._wish, hand, self._timeout)

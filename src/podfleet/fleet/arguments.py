@@ -16,6 +16,7 @@ __all__ = ["Select", "check_recycle", "check_seconds", "check_state", "check_wis
 Select: TypeAlias = Mapping[str, str] | Sequence[Mapping[str, str]]
 """Labels that a server must have, or several such, the best first."""
 
+_SELECT = "must be labels ({'map': 'desert'}), or a list of them"
 _LONGEST = 2**31 - 1  # seconds: activeDeadlineSeconds is an int32
 
 
@@ -51,13 +52,15 @@ def check_wish(
         )
     if prefer is not None and not callable(prefer):
         raise ConfigurationError("prefer", prefer, "must be a function from a server to a number")
+    if isinstance(select, str):
+        raise ConfigurationError("select", select, _SELECT)
     wanted = [select] if isinstance(select, Mapping) else list(select or [{}])
     return Wish([_selector(one) for one in wanted] or [frozenset()], prefer, slots)
 
 
 def _selector(labels: object) -> Selector:
     if not isinstance(labels, Mapping):
-        raise ConfigurationError("select", labels, "must be labels, or a list of labels")
+        raise ConfigurationError("select", labels, _SELECT)
     for key, value in labels.items():
         check_label("select", key, value)
     return frozenset(labels.items())

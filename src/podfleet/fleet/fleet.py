@@ -475,13 +475,16 @@ class AsyncFleet:
     def _check_sharing(self) -> None:
         if self._spec.template.slots is None:
             raise ConfigurationError(
-                "GameServerTemplate.slots", None, "no sessions share a server of this fleet"
+                "GameServerTemplate.slots",
+                None,
+                "no sessions share a server of this fleet: set it to the slots of a server",
             )
 
     def _check_shared(self, slots: int, others: Sequence[object]) -> None:
         """Refuse what does not go together: a shared server is not one session's alone."""
-        if check_slots("slots", slots) > (self._spec.template.slots or 1):
-            raise ConfigurationError("slots", slots, "no server of this fleet has as many")
+        most = self._spec.template.slots or 1
+        if check_slots("slots", slots) > most:
+            raise ConfigurationError("slots", slots, f"a server of this fleet has {most} slot(s)")
         given = [value for value in others if value is not None]
         if self._spec.template.slots is not None and given:
             raise ConfigurationError(

@@ -12,6 +12,8 @@ from podfleet.errors import (
     PortPoolExhausted,
 )
 from podfleet.fleet.core import Core
+from podfleet.fleet.free import Wish
+from podfleet.fleet.pool import Selector
 from podfleet.fleet.start import Start
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Diagnosis, Manifest
@@ -25,17 +27,26 @@ _READY_TOO_LATE = "its Pod is ready, but its endpoint was not known in time: all
 _LAST_LOOK = 3.0  # seconds for the one fresh read before a timeout is told
 
 
-async def why_not(core: Core, start: Start, hand: str | None, timeout: float) -> AllocationError:
+async def why_not(
+    core: Core, start: Start, wish: Wish, hand: str | None, timeout: float
+) -> AllocationError:
     """Return the error that says why the time was not enough.
 
     Args:
         core: The running fleet.
         start: What the allocation started for itself.
+        wish: Which server it was to be.
         hand: The server that it was about to claim, if there was one.
         timeout: Seconds that it had.
     """
     where = f"fleet {core.spec.name}"
     said = f"no server within {timeout:.3g} s"
+    if not any(core.spec.makes(selector) for selector in wish.selectors):
+        asked = " or ".join(_words(selector) for selector in wish.selectors)
+        return AllocationTimeout(
+            f"{where}: {said}: no server with the labels {asked} became free, and the template "
+            "makes none that has them"
+        )
     server = hand or start.server
     pod, diagnosis = await _last_look(core, server)
     if core.replicas is not None and server is None and core.replicas.at_limit and pod is None:
@@ -57,6 +68,10 @@ async def why_not(core: Core, start: Start, hand: str | None, timeout: float) ->
     return AllocationTimeout(
         f"{where}: {said}: {diagnosis or _READY_TOO_LATE}", diagnosis=diagnosis
     )
+
+
+def _words(selector: Selector) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(selector))
 
 
 async def _last_look(core: Core, server: str | None) -> tuple[Manifest | None, Diagnosis | None]:
