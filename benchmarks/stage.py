@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HeadlessDNS, Port
-from podfleet.fleet.claim import transition
+from podfleet.fleet.claiming.claim import transition
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods

@@ -26,8 +26,8 @@ from attrs import asdict, frozen
 
 from benchmarks.stage import PLAIN, Stage, in_turns, namespace
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
-from podfleet.fleet.claim import Claim
-from podfleet.fleet.free import FreeServers, Wish
+from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model.names import REVISION

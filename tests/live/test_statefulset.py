@@ -17,7 +17,7 @@ from podfleet import (
     NodePortPerPod,
     StatefulSet,
 )
-from podfleet.fleet import replicas
+from podfleet.fleet.sets import replicas
 from podfleet.kube.paths import object_path
 from tests.cluster.fixtures import Backend
 from tests.cluster.naming import resolve

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podfleet import ConfigurationError, StatefulSet
-from podfleet.fleet.ordinals import by_ordinal, lowest_free, missing, reachable
+from podfleet.fleet.sets.ordinals import by_ordinal, lowest_free, missing, reachable
 
 STATES = ("unclaimed", "allocated", "retiring")
 

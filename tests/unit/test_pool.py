@@ -6,8 +6,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podfleet.fleet.pool import Packing, Pool
-from podfleet.fleet.sharing import SlotPool
+from podfleet.fleet.pool.packing import Packing, Pool
+from podfleet.fleet.pool.sharing import SlotPool
 
 NODES = ("a", "b", "c")
 

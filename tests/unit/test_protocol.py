@@ -16,9 +16,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from podfleet.fleet import protocol
-from podfleet.fleet.claim import Candidate, Claim, has_room, is_claimable, share, transition
-from podfleet.fleet.registration import Registration
+from podfleet.fleet.claiming import protocol
+from podfleet.fleet.claiming.claim import (
+    Candidate,
+    Claim,
+    has_room,
+    is_claimable,
+    share,
+    transition,
+)
+from podfleet.fleet.claiming.registration import Registration
 from podfleet.local.objects.patches import json_patch
 from podfleet.local.objects.statuses import Refusal
 from podfleet.model.manifest import annotations_of, name_of, uid_of

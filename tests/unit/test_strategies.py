@@ -25,7 +25,7 @@ from podfleet import (
     Protocol,
 )
 from podfleet.exposure import ClusterView
-from podfleet.fleet.orphans import Orphans
+from podfleet.fleet.pool.orphans import Orphans
 from podfleet.fleet.shared import differences
 from podfleet.kube import Change
 from podfleet.model import Manifest

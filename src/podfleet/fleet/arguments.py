@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from podfleet.errors import ConfigurationError
-from podfleet.fleet.free import Wish
-from podfleet.fleet.pool import Selector
+from podfleet.fleet.pool.free import Wish
+from podfleet.fleet.pool.packing import Selector
 from podfleet.model import GameServer, ServerState
 from podfleet.model.names import check_label
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from podfleet.errors import Conflict, NotFound, PodfleetError
 from podfleet.fleet.census import Census
-from podfleet.fleet.claim import Claim, is_claimable, reserved_for
-from podfleet.fleet.claims import Claims
+from podfleet.fleet.claiming.claim import Claim, is_claimable, reserved_for
+from podfleet.fleet.claiming.claims import Claims
+from podfleet.fleet.claiming.protocol import Discard
+from podfleet.fleet.claiming.releases import Releases
+from podfleet.fleet.claiming.seats import Seats
 from podfleet.fleet.exposer import Exposer
-from podfleet.fleet.free import FreeServers
 from podfleet.fleet.ledger import PortLedger
-from podfleet.fleet.line import Line
-from podfleet.fleet.orphans import Orphans
-from podfleet.fleet.protocol import Discard
-from podfleet.fleet.releases import Releases
-from podfleet.fleet.replicas import Replicas
-from podfleet.fleet.seats import Seats
+from podfleet.fleet.pool.free import FreeServers
+from podfleet.fleet.pool.line import Line
+from podfleet.fleet.pool.orphans import Orphans
+from podfleet.fleet.sets.replicas import Replicas
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods

@@ -17,10 +17,10 @@ from podfleet.fleet.arguments import (
     check_state,
     check_wish,
 )
-from podfleet.fleet.claim import Claim
+from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.handle import AsyncFleetServer, values_of
-from podfleet.fleet.pool import Packing
+from podfleet.fleet.pool.packing import Packing
 from podfleet.fleet.preflight import preflight
 from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec

@@ -6,13 +6,13 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from podfleet.errors import AllocationError, AllocationTimeout
-from podfleet.fleet.allocation import Allocation
-from podfleet.fleet.claim import Claim
+from podfleet.fleet.claiming.allocation import Allocation
+from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.protocol import Discard
 from podfleet.fleet.core import Core
-from podfleet.fleet.free import Wish
-from podfleet.fleet.protocol import Discard
-from podfleet.fleet.refill import Refill
+from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.spec import FleetSpec
+from podfleet.fleet.tending.refill import Refill
 from podfleet.fleet.turns import Turns
 from podfleet.kube import KubeClient
 from podfleet.model import Endpoint, GameServer, Manifest

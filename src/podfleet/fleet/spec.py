@@ -10,7 +10,7 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
-from podfleet.fleet.pool import Packing, Selector
+from podfleet.fleet.pool.packing import Packing, Selector
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names

@@ -13,7 +13,7 @@ from podfleet.exposure import ExposureStrategy
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.arguments import Select
 from podfleet.fleet.handle import values_of
-from podfleet.fleet.pool import Packing
+from podfleet.fleet.pool.packing import Packing
 from podfleet.kube import Cluster
 from podfleet.model import (
     Finding,

@@ -13,7 +13,7 @@ import pytest
 
 from podfleet.errors import ConfigurationError, PodfleetError
 from podfleet.exposure import ExposureStrategy
-from podfleet.fleet import orphans
+from podfleet.fleet.pool import orphans
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Cluster
 from podfleet.model import Endpoint, GameServer, GameServerTemplate, Manifest, Port

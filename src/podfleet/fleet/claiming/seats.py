@@ -10,8 +10,8 @@ import uuid
 from datetime import UTC, datetime
 
 from podfleet.errors import Exhausted, Invalid, NotFound
-from podfleet.fleet.claim import share, was_by
-from podfleet.fleet.claims import Claims
+from podfleet.fleet.claiming.claim import share, was_by
+from podfleet.fleet.claiming.claims import Claims
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model import Manifest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from podfleet.fleet.claim import is_claimable
-from podfleet.fleet.free import is_offered
+from podfleet.fleet.claiming.claim import is_claimable
+from podfleet.fleet.pool.free import is_offered
 from podfleet.kube import Change
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
-from podfleet.fleet.bag import Bag
+from podfleet.fleet.pool.bag import Bag
 
 __all__ = ["Packing", "Pool", "Selector"]
 

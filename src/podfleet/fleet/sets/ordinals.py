@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from podfleet.fleet.claim import is_claimable
+from podfleet.fleet.claiming.claim import is_claimable
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, name_of
 from podfleet.model.names import REVISION

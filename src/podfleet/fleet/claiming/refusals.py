@@ -11,10 +11,10 @@ from podfleet.errors import (
     Exhausted,
     PortPoolExhausted,
 )
+from podfleet.fleet.claiming.start import Start
 from podfleet.fleet.core import Core
-from podfleet.fleet.free import Wish
-from podfleet.fleet.pool import Selector
-from podfleet.fleet.start import Start
+from podfleet.fleet.pool.free import Wish
+from podfleet.fleet.pool.packing import Selector
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Diagnosis, Manifest
 from podfleet.model.manifest import name_of

@@ -20,9 +20,9 @@ from podfleet.errors import (
     Invalid,
     NotFound,
 )
-from podfleet.fleet.claim import is_claimable, transition
-from podfleet.fleet.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
-from podfleet.fleet.provisioner import Provisioner
+from podfleet.fleet.claiming.claim import is_claimable, transition
+from podfleet.fleet.sets.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
+from podfleet.fleet.sets.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from podfleet.errors import AlreadyExists, ConfigurationError, Invalid, NotFound
-from podfleet.fleet.ordinals import is_outdated
+from podfleet.fleet.sets.ordinals import is_outdated
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer

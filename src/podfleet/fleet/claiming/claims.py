@@ -11,9 +11,9 @@ from typing import Any
 from attrs import evolve
 
 from podfleet.errors import AlreadyExists, Invalid, NotFound, PodfleetError
-from podfleet.fleet import protocol
-from podfleet.fleet.claim import Candidate, Claim, Standing, share, standing, transition
-from podfleet.fleet.registration import (
+from podfleet.fleet.claiming import protocol
+from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, share, standing, transition
+from podfleet.fleet.claiming.registration import (
     Registration,
     lease,
     registration_of,

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from podfleet.fleet.claim import has_room, is_claimable, turn_of
-from podfleet.fleet.pool import Packing, Pool, Selector
-from podfleet.fleet.sharing import SlotPool
+from podfleet.fleet.claiming.claim import has_room, is_claimable, turn_of
+from podfleet.fleet.pool.packing import Packing, Pool, Selector
+from podfleet.fleet.pool.sharing import SlotPool
 from podfleet.kube import Change, Store
 from podfleet.model import GameServer, Manifest, Verdict
 from podfleet.model.manifest import annotations_of, labels_of, name_of

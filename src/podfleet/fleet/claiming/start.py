@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from podfleet.errors import ApiError, PortPoolExhausted
-from podfleet.fleet.claim import Claim
+from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Manifest

@@ -17,8 +17,8 @@ from typing import Any
 
 from attrs import frozen
 
-from podfleet.fleet.claim import Candidate, Claim, Standing, standing
-from podfleet.fleet.registration import Registration
+from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, standing
+from podfleet.fleet.claiming.registration import Registration
 from podfleet.model import Manifest
 from podfleet.model.manifest import uid_of
 from podfleet.model.slots import sessions_of

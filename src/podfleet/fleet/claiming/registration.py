@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from podfleet.fleet.claim import Candidate
+from podfleet.fleet.claiming.claim import Candidate
 from podfleet.kube.paths import object_path
 from podfleet.model import Manifest, names
 from podfleet.model.manifest import annotations_of, uid_of

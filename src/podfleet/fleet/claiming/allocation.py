@@ -21,14 +21,14 @@ from podfleet.errors import (
     RangeFull,
     WaitTimeout,
 )
-from podfleet.fleet import protocol
-from podfleet.fleet.claim import Candidate, Claim
+from podfleet.fleet.claiming import protocol
+from podfleet.fleet.claiming.claim import Candidate, Claim
+from podfleet.fleet.claiming.protocol import Read
+from podfleet.fleet.claiming.refusals import why_not
+from podfleet.fleet.claiming.registration import Registration
+from podfleet.fleet.claiming.start import Start
 from podfleet.fleet.core import Core
-from podfleet.fleet.free import Wish
-from podfleet.fleet.protocol import Read
-from podfleet.fleet.refusals import why_not
-from podfleet.fleet.registration import Registration
-from podfleet.fleet.start import Start
+from podfleet.fleet.pool.free import Wish
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM

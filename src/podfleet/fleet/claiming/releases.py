@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 
 from podfleet.errors import Conflict, Invalid, NotFound, PodfleetError
-from podfleet.fleet.claim import free_again, recycle
-from podfleet.fleet.claims import Claims
+from podfleet.fleet.claiming.claim import free_again, recycle
+from podfleet.fleet.claiming.claims import Claims
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods

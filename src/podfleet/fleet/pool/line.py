@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
-from podfleet.fleet.free import FreeServers, Wish
+from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.kube import Change
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of

@@ -6,7 +6,7 @@ import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from podfleet.fleet.bag import Bag
+from podfleet.fleet.pool.bag import Bag
 
 __all__ = ["SlotPool"]
 

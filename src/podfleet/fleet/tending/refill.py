@@ -11,9 +11,9 @@ import logging
 import random
 
 from podfleet.errors import ApiError, PodfleetError
-from podfleet.fleet.claim import Claim
+from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.core import Core
-from podfleet.fleet.tender import Tender
+from podfleet.fleet.tending.tender import Tender
 from podfleet.kube import Change
 from podfleet.model.names import new_server_name
 

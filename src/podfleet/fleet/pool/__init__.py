@@ -1,0 +1,1 @@
+"""Which servers are free, in which order they are taken, and who waits for one."""

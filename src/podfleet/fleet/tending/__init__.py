@@ -1,0 +1,1 @@
+"""What the one replica does that tends the fleet: it keeps servers ready."""
