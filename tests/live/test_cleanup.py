@@ -213,3 +213,28 @@ def test_no_socket_is_left_open_when_the_event_loop_ends(backend: Backend) -> No
     for _ in range(5):
         asyncio.run(play())
         gc.collect()  # an open socket would warn now, and a warning is an error
+
+
+def test_stopping_the_fleet_leaves_its_callers_own_tasks_alone(backend: Backend) -> None:
+    """An ``allocate`` runs in its caller's task, which has other things to do afterwards."""
+
+    async def play() -> None:
+        fleet = make(AsyncFleet, backend, template=stuck(backend))
+        await fleet.start()
+        went_on = asyncio.Event()
+
+        async def caller(session: str) -> None:
+            with pytest.raises(AllocationError, match="stopped"):
+                await fleet.allocate(session, timeout=30)
+            await asyncio.sleep(0.01)
+            went_on.set()
+
+        tasks = [asyncio.create_task(caller(session)) for session in ("red", "red", "blue")]
+        await eventually_async(lambda: len(backend.pods()) == 2)
+        await fleet.stop()
+        await asyncio.gather(*tasks)
+        assert went_on.is_set()
+        assert not any(task.cancelling() for task in tasks)
+
+    asyncio.run(play())
+    eventually(lambda: not backend.pods())

@@ -157,3 +157,18 @@ def test_a_page_is_read_object_by_object(items: list[Any], indented: bool) -> No
 
 def test_a_page_without_objects_is_empty() -> None:
     assert list(Page('{"metadata":{},"items":null}')) == []
+
+
+def test_what_is_not_at_hand_is_the_same_when_it_is_unpacked() -> None:
+    store = Store(index_by=lambda item: [item["metadata"]["uid"]])
+    pods = [pod(f"pod-{number}", number + 1, uid=f"uid-{number}") for number in range(300)]
+    for one in pods:
+        store.observe({**one, "metadata": {**one["metadata"], "managedFields": [{"a": 1}]}})
+    assert list(store) == pods
+    assert store.get("pod-0") == pods[0]
+    assert store.find("uid-299") == [pods[299]]
+    before: list[Any] = []
+    store.listen(lambda change: before.append(change.before))
+    store.forget(pods[0])
+    store.forget(pods[299])
+    assert before == [pods[0], pods[299]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
+
+from attrs import define, field
 
 from podfleet.errors import AllocationError, AllocationTimeout
 from podfleet.fleet.claiming.allocation import Allocation
 from podfleet.fleet.claiming.claim import Claim
-from podfleet.fleet.claiming.protocol import Discard
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.spec import FleetSpec
@@ -20,10 +22,18 @@ from podfleet.model import Endpoint, GameServer, Manifest
 __all__ = ["START_TIMEOUT", "Allocated", "Running"]
 
 START_TIMEOUT = 30.0  # seconds for the first list
-_CANCEL_PATIENCE = 10.0  # seconds that a cancelled caller waits for its clean-up
 
 Allocated = tuple[Manifest, tuple[Endpoint, ...]]
 """A claimed Pod and its endpoints."""
+
+
+@define(eq=False)
+class _Call:
+    """A call that is under way, in its caller's own task."""
+
+    task: asyncio.Task[Any]
+    over: asyncio.Event = field(factory=asyncio.Event)
+    stopped: bool = False
 
 
 class Running:
@@ -38,7 +48,7 @@ class Running:
         self._core: Core | None = None
         self._refill: Refill | None = None
         self._starting = asyncio.Lock()
-        self._allocations: set[asyncio.Task[Allocated]] = set()
+        self._calls: set[_Call] = set()
         self._sessions = Turns()
 
     async def start(self, timeout: float) -> Core:
@@ -65,11 +75,12 @@ class Running:
 
     async def stop(self) -> None:
         """End the calls that are under way, then the watch; close the connections."""
-        allocations = list(self._allocations)
-        for task in allocations:
-            task.cancel()
-        if allocations:
-            await asyncio.wait(allocations)
+        calls = list(self._calls)
+        for call in calls:
+            call.stopped = True
+            call.task.cancel()
+        for call in calls:
+            await call.over.wait()
         refill, self._refill = self._refill, None
         if refill is not None:
             await refill.stop()
@@ -81,18 +92,21 @@ class Running:
         self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None = None
     ) -> Allocated:
         """Return a claimed server; cancelled, it leaves none."""
-        task = asyncio.create_task(self._allocate(claim, wish, timeout, reservation))
-        self._allocations.add(task)
-        task.add_done_callback(self._allocations.discard)
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        call = _Call(task)
+        self._calls.add(call)
         try:
-            return await asyncio.shield(task)
+            return await self._allocate(claim, wish, timeout, reservation)
         except asyncio.CancelledError:
-            if task.cancelled():
+            if call.stopped and task.uncancel() == 0:  # by `stop`, and by nobody else
                 raise AllocationError(
                     f"fleet {self._spec.name} was stopped while it allocated: nothing is left"
                 ) from None
-            await self._give_up(task, claim)
             raise
+        finally:
+            self._calls.discard(call)
+            call.over.set()
 
     async def _allocate(
         self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None
@@ -118,12 +132,3 @@ class Running:
                     ) from None
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             return await Allocation(core, claim, wish, left, reservation).run()
-
-    async def _give_up(self, task: asyncio.Task[Allocated], claim: Claim) -> None:
-        """End an allocation that nobody waits for, with all it made."""
-        task.cancel()
-        await asyncio.wait({task}, timeout=_CANCEL_PATIENCE)
-        came_through = task.done() and not task.cancelled() and task.exception() is None
-        # Whoever asks for its session again is to find it; without one nobody has this server.
-        if came_through and claim.session is None and self._core is not None:
-            await self._core.claims.carry_out(Discard(task.result()[0]), claim)

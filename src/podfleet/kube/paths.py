@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 __all__ = ["object_path", "pods", "pointer"]
@@ -35,6 +36,7 @@ def pods(namespace: str, name: str | None = None) -> str:
     return object_path("v1", "pods", namespace, name)
 
 
+@lru_cache(maxsize=1024)
 def pointer(*parts: str) -> str:
     """Return a JSON Pointer (RFC 6901).
 

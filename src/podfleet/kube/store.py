@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
-from attrs import frozen
+from attrs import define, frozen
 
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
@@ -21,6 +21,7 @@ from podfleet.model.manifest import name_of, uid_of
 __all__ = ["Change", "Store", "version"]
 
 _REMEMBERED_DELETIONS = 4096
+_AT_HAND = 128  # objects: 5 MB
 
 
 def version(manifest: Manifest) -> int:
@@ -33,25 +34,33 @@ def version(manifest: Manifest) -> int:
     return int(value) if value.isdigit() else 0
 
 
-@frozen
-class _Packed:
+@define(eq=False)
+class _Kept:
     """An object as it is kept: a Pod of 5 KB takes 40 KB as dicts, packed about 1 KB."""
 
     uid: str
     version: int
     keys: tuple[str, ...]
-    data: bytes
+    data: Manifest | bytes
 
-    @classmethod
-    def of(cls, shown: Manifest, keys: tuple[str, ...]) -> _Packed:
-        # Who wrote which field, and when: half of an object, and nobody here reads it.
-        metadata = {key: v for key, v in shown["metadata"].items() if key != "managedFields"}
-        text = json.dumps({**shown, "metadata": metadata}, separators=(",", ":"))
-        return cls(uid_of(shown), version(shown), keys, zlib.compress(text.encode()))
+    def pack(self) -> None:
+        if not isinstance(self.data, bytes):
+            text = json.dumps(self.data, separators=(",", ":"))
+            self.data = zlib.compress(text.encode())
 
     def unpack(self) -> Manifest:
+        if not isinstance(self.data, bytes):
+            return self.data
         shown: Manifest = json.loads(zlib.decompress(self.data))
         return shown
+
+
+def _plain(shown: Manifest) -> Manifest:
+    """Return an object without who wrote which field, and when: nobody here reads that half."""
+    if "managedFields" not in shown["metadata"]:
+        return shown
+    metadata = {key: v for key, v in shown["metadata"].items() if key != "managedFields"}
+    return {**shown, "metadata": metadata}
 
 
 @frozen
@@ -65,24 +74,26 @@ class Change:
 
     name: str
     after: Manifest | None
-    _packed: _Packed | None
+    _kept: _Kept | None
 
     @property
     def before(self) -> Manifest | None:
-        """The object as it was; ``None`` if there was none. Unpacked each time."""
-        return None if self._packed is None else self._packed.unpack()
+        """The object as it was; ``None`` if there was none. Perhaps unpacked for this."""
+        return None if self._kept is None else self._kept.unpack()
 
     @property
     def uid_before(self) -> str | None:
         """The UID of the object as it was."""
-        return None if self._packed is None else self._packed.uid
+        return None if self._kept is None else self._kept.uid
 
 
 Listener = Callable[[Change], None]
 
 
 class Store:
-    """Objects of one namespace and kind, by name; each is unpacked when it is asked for.
+    """Objects of one namespace and kind, by name.
+
+    Those that changed last are at hand; the others are packed, and unpacked when asked for.
 
     Args:
         index_by: What else to find objects by, besides their name.
@@ -91,7 +102,8 @@ class Store:
     def __init__(self, index_by: Callable[[Manifest], Iterable[str]] = lambda _: ()) -> None:
         self._index_by = index_by
         self._index: dict[str, set[str]] = {}
-        self._objects: dict[str, _Packed] = {}
+        self._objects: dict[str, _Kept] = {}
+        self._at_hand: OrderedDict[str, _Kept] = OrderedDict()
         self._deleted: OrderedDict[str, None] = OrderedDict()
         self._listeners: list[Listener] = []
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -100,12 +112,12 @@ class Store:
         return len(self._objects)
 
     def __iter__(self) -> Iterator[Manifest]:
-        return (packed.unpack() for packed in list(self._objects.values()))
+        return (kept.unpack() for kept in list(self._objects.values()))
 
     def get(self, name: str) -> Manifest | None:
         """Return the object of that name, or ``None``."""
-        packed = self._objects.get(name)
-        return None if packed is None else packed.unpack()
+        kept = self._objects.get(name)
+        return None if kept is None else kept.unpack()
 
     def find(self, key: str) -> list[Manifest]:
         """Return the objects under this key of the index."""
@@ -152,22 +164,29 @@ class Store:
             names: The names of all that it showed.
             at: The list's resourceVersion: what is newer than it stays, though not listed.
         """
-        for name, packed in list(self._objects.items()):
-            if name not in names and packed.version <= at:
-                self.forget(packed.unpack())
+        for name, kept in list(self._objects.items()):
+            if name not in names and kept.version <= at:
+                self.forget(kept.unpack())
 
-    def _change(self, name: str, packed: _Packed | None, after: Manifest | None) -> None:
+    def _change(self, name: str, kept: _Kept | None, after: Manifest | None) -> None:
         keys = () if after is None else tuple(self._index_by(after))
+        self._at_hand.pop(name, None)
         if after is None:
             del self._objects[name]
         else:
-            self._objects[name] = _Packed.of(after, keys)
-        self._reindex(name, () if packed is None else packed.keys, keys)
-        change = Change(name, after, packed)
+            self._keep(name, _Kept(uid_of(after), version(after), keys, _plain(after)))
+        self._reindex(name, () if kept is None else kept.keys, keys)
+        change = Change(name, after, kept)
         for listener in self._listeners:
             listener(change)
         for changed in self._waiting.get(name, ()):
             changed.set()
+
+    def _keep(self, name: str, kept: _Kept) -> None:
+        self._objects[name] = self._at_hand[name] = kept
+        while len(self._at_hand) > _AT_HAND:
+            _, oldest = self._at_hand.popitem(last=False)
+            oldest.pack()
 
     def _reindex(self, name: str, before: tuple[str, ...], after: tuple[str, ...]) -> None:
         if before == after:

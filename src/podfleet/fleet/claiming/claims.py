@@ -64,7 +64,8 @@ class Claims:
             case protocol.Read(candidate):
                 return await self._read(candidate)
             case protocol.Take(pod, slots):
-                patch = evolve(claim, slots=slots).patch(pod, datetime.now(UTC))
+                mine = claim if slots == claim.slots else evolve(claim, slots=slots)
+                patch = mine.patch(pod, datetime.now(UTC))
                 return await self._write(pod, patch, done=claim.holds)
             case protocol.Fence(pod):
                 turn = Candidate.of(pod)
