@@ -14,16 +14,15 @@ import shutil
 import statistics
 import sys
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.stage import namespace as bench_namespace
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
-from podfleet.errors import Conflict, PodfleetError
 from podfleet.kube import KubeClient
-from podfleet.kube.paths import object_path, pods
+from podfleet.kube.paths import pods
 from tests.cluster import cluster as test_cluster
 from tests.cluster.images import REFERENCES
 from tests.cluster.places import KUBECONFIG
@@ -77,7 +76,7 @@ async def measure(kubeconfig: Path, kubectl: list[str], image: str, count: int) 
     template = GameServerTemplate(image=image, ports=[Port("game", 7777, "TCPUDP")])
     try:
         async with (
-            _namespace(client) as namespace,
+            bench_namespace(client) as namespace,
             ReadyTimes.watch(kubeconfig, namespace) as ready,
         ):
             patches = await _patch(client, namespace, ready, template, count)
@@ -162,29 +161,6 @@ async def _create(
     pod["metadata"] |= {"name": name, "labels": {"turn": "none"}}
     await client.create(pods(namespace), pod)
     return pods(namespace, name)
-
-
-@asynccontextmanager
-async def _namespace(client: KubeClient) -> AsyncIterator[str]:
-    """Make a namespace for as long as the block lasts, with the account that its Pods get."""
-    name = f"podfleet-bench-{uuid.uuid4().hex[:8]}"
-    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    await client.create(object_path("v1", "namespaces"), manifest)
-    try:
-        await _until(lambda: client.get(object_path("v1", "serviceaccounts", name, "default")))
-        yield name
-    finally:
-        await client.delete(object_path("v1", "namespaces", name=name), uid=None)
-
-
-async def _until(look: Callable[[], Awaitable[object]], timeout: float = 30.0) -> None:
-    async with asyncio.timeout(timeout):
-        while True:
-            try:
-                await look()
-                return
-            except (PodfleetError, Conflict):
-                await asyncio.sleep(0.05)
 
 
 def report(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:

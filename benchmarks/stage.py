@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HeadlessDNS, Port
+from podfleet.errors import Conflict, PodfleetError
 from podfleet.fleet.claiming.claim import transition
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient
@@ -144,12 +145,17 @@ async def namespace(client: KubeClient) -> AsyncIterator[str]:
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     await client.create(object_path("v1", "namespaces"), manifest)
     try:
-        accounts = object_path("v1", "serviceaccounts", name)
-        async with asyncio.timeout(30):
-            found: list[Any] = []
-            while not found:
-                found = (await client.get(accounts))["items"]
-                await asyncio.sleep(0.05)
+        await _until(lambda: client.get(object_path("v1", "serviceaccounts", name, "default")))
         yield name
     finally:
         await client.delete(object_path("v1", "namespaces", name=name), uid=None)
+
+
+async def _until(look: Callable[[], Awaitable[object]], timeout: float = 30.0) -> None:
+    async with asyncio.timeout(timeout):
+        while True:
+            try:
+                await look()
+                return
+            except (PodfleetError, Conflict):
+                await asyncio.sleep(0.05)

@@ -59,7 +59,7 @@ class Core:
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, client, self.store)
         self.releases = Releases(spec, namespace, client, self.store, self.claims)
-        self.seats = Seats(namespace, client, self.store, self.claims)
+        self.seats = Seats(self.claims)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
         self.orphans = Orphans(spec.revision)
@@ -158,10 +158,6 @@ class Core:
                 self.free.hold(pod_name)
                 return pod
         return None
-
-    async def delete(self, pod: Manifest) -> bool:
-        """Delete this very Pod; ``False`` if it is gone already."""
-        return await self.client.delete(pods(self.namespace, name_of(pod)), uid=uid_of(pod))
 
     async def reconcile(self, timeout: float) -> tuple[str, ...]:
         """Delete the servers that killed replicas left unclaimed; return their names.

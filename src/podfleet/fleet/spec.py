@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
-from podfleet.fleet.pool.packing import Packing, Selector
+from podfleet.fleet.pool.packing import Packing, Selector, matches
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
@@ -118,10 +119,12 @@ class FleetSpec:
         """The label selector of the fleet's Pods."""
         return f"{names.FLEET}={self.name}"
 
-    def makes(self, selector: Selector) -> bool:
-        """Return whether a server that it starts has these labels."""
-        labels = self._unclaimed()["metadata"]["labels"] if selector else {}
-        return all(labels.get(key) == value for key, value in selector)
+    def makes_any(self, selectors: Sequence[Selector]) -> bool:
+        """Return whether a server that it starts has the labels of one of these."""
+        if not all(selectors):
+            return True  # any server will do: the template need not be copied for it
+        pod = self._unclaimed()
+        return any(matches(pod, selector) for selector in selectors)
 
     @property
     def revision(self) -> str:

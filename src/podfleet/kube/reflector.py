@@ -21,6 +21,7 @@ from podfleet.errors import (
 )
 from podfleet.kube.client import KubeClient
 from podfleet.kube.pages import Page
+from podfleet.kube.retry import pause
 from podfleet.kube.status import error_from_status
 from podfleet.kube.store import Store
 from podfleet.model import Manifest
@@ -134,12 +135,12 @@ class Reflector:
             except PodfleetError as error:
                 self._note(error)
                 failures += 1
-                await asyncio.sleep(_pause(failures))
+                await asyncio.sleep(pause(failures, _BACKOFF))
             except Exception:  # a bug here must not silence the fleet: say it, and go on
                 _log.exception("%s: the watch failed in an unexpected way", self._path)
                 self._version = ""
                 failures += 1
-                await asyncio.sleep(_pause(failures))
+                await asyncio.sleep(pause(failures, _BACKOFF))
 
     def _note(self, error: PodfleetError) -> None:
         _log.warning("%s: %s", self._path, error)
@@ -213,8 +214,3 @@ class Reflector:
             if isinstance(error, PodfleetError):
                 raise
             _log.warning("%s: skipped an event that makes no sense: %s", self._path, error)
-
-
-def _pause(failures: int) -> float:
-    first, longest = _BACKOFF
-    return random.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))

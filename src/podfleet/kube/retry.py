@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -12,7 +14,7 @@ from tenacity import (
 
 from podfleet.errors import ApiError, ServerError, Throttled, TransportError
 
-__all__ = ["AMBIGUOUS", "RETRYABLE", "retrying"]
+__all__ = ["AMBIGUOUS", "RETRYABLE", "pause", "retrying"]
 
 AMBIGUOUS = (ServerError, TransportError)
 """After these it is not known whether the API server carried the request out."""
@@ -34,6 +36,17 @@ def _wait(state: RetryCallState) -> float:
         return _backoff(state)
     # No sooner than asked, and not all callers at once.
     return min(asked, _LONGEST_WAIT) + _backoff(state)
+
+
+def pause(failures: int, between: tuple[float, float]) -> float:
+    """Return seconds to wait after so many failures in a row: doubled each time, with jitter.
+
+    Args:
+        failures: How many, 1 at least.
+        between: The first pause and the longest, in seconds.
+    """
+    first, longest = between
+    return random.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))
 
 
 def retrying(*also: type[Exception]) -> AsyncRetrying:

@@ -14,7 +14,7 @@ from podfleet.model import manifest, names
 from podfleet.model.endpoint import Endpoint
 from podfleet.model.manifest import Manifest
 from podfleet.model.recycling import came_back
-from podfleet.model.slots import sessions_of
+from podfleet.model.slots import capacity_of, sessions_of
 
 __all__ = [
     "ClaimState",
@@ -104,13 +104,16 @@ class GameServer:
     @property
     def slots(self) -> int:
         """How many slots it has for sessions that share it; 1 if none do."""
-        value = self.annotations.get(names.SLOTS, "1")
-        return int(value) if value.isdecimal() else 1
+        return capacity_of(self._shown)
 
     @property
     def sessions(self) -> Mapping[str, int]:
         """Its sessions, and how many slots each has."""
-        return sessions_of({"metadata": {"annotations": self.annotations}})
+        return sessions_of(self._shown)
+
+    @property
+    def _shown(self) -> Manifest:
+        return {"metadata": {"annotations": self.annotations}}
 
     @property
     def metadata(self) -> Mapping[str, str]:

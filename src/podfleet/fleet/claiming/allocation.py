@@ -22,8 +22,7 @@ from podfleet.errors import (
     WaitTimeout,
 )
 from podfleet.fleet.claiming import protocol
-from podfleet.fleet.claiming.claim import Candidate, Claim
-from podfleet.fleet.claiming.protocol import Read
+from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.refusals import why_not
 from podfleet.fleet.claiming.registration import Registration
 from podfleet.fleet.claiming.start import Start
@@ -108,22 +107,11 @@ class Allocation:
             claiming = protocol.claim_any(self._claim)
         else:
             claiming = protocol.claim_for_session(self._claim)
-        pod = await self._drive(claiming)
+        pod = await protocol.drive(claiming, self._carry_out)
         self._core.free.won()
         if self._hand is None or name_of(pod) != name_of(self._hand):
             return pod, await self._core.exposer.until_exposed(pod, fresh=True)
         return pod, await self._exposed_by_claim(self._hand, pod) or self._endpoints
-
-    async def _drive(self, claiming: protocol.Claiming) -> Manifest:
-        """Carry out the steps of a claim, and return what it returns."""
-        answer: Any = None
-        while True:
-            try:
-                step = claiming.send(answer)
-            except StopIteration as stop:
-                pod: Manifest = stop.value
-                return pod
-            answer = await self._carry_out(step)
 
     async def _carry_out(self, step: protocol.Step) -> Any:
         match step:
@@ -164,7 +152,7 @@ class Allocation:
             pod = await core.replicas.obtain(core.free.held)
             core.free.hold(name_of(pod))
             return pod
-        would_do = any(core.spec.makes(selector) for selector in self._wish.selectors)
+        would_do = core.spec.makes_any(self._wish.selectors)
         pod = (core.adopt() if would_do else None) or await core.line.wait(
             self._wish, self._claim.session, self._start.ready if would_do else None
         )
@@ -173,10 +161,9 @@ class Allocation:
         return pod
 
     async def _reserved(self, reservation: GameServer) -> Manifest:
-        candidate = Candidate(reservation.name, reservation.uid, 0)
         pod = self._core.store.get(reservation.name)
         if pod is None or uid_of(pod) != reservation.uid:
-            pod = await self._core.claims.carry_out(Read(candidate), self._claim)
+            pod = await self._core.read(reservation.name)
         held = reservation.annotations.get(CLAIM)
         if (
             pod is None

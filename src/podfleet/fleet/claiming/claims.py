@@ -66,11 +66,11 @@ class Claims:
             case protocol.Take(pod, slots):
                 mine = claim if slots == claim.slots else evolve(claim, slots=slots)
                 patch = mine.patch(pod, datetime.now(UTC))
-                return await self._write(pod, patch, done=claim.holds)
+                return await self.write(pod, patch, done=claim.holds)
             case protocol.Fence(pod):
                 turn = Candidate.of(pod)
                 patch = transition(pod, claim_state(pod) or ClaimState.UNCLAIMED)
-                return await self._write(pod, patch, done=lambda now: Candidate.of(now) != turn)
+                return await self.write(pod, patch, done=lambda now: Candidate.of(now) != turn)
             case protocol.Discard(pod) if has_slots(pod):
                 await self._leave(pod, claim)
             case protocol.Discard(pod):
@@ -79,10 +79,14 @@ class Claims:
 
     async def give_up(self, claim: Claim, pod: Manifest, registration: Registration | None) -> None:
         """See to it that a claim holds nothing; try until that is known."""
+
+        async def carry_out(step: protocol.Step) -> Any:
+            return await self.carry_out(step, claim)
+
         pause = _AGAIN[0]
         while True:
             try:
-                await self._give_up(protocol.give_up(claim, pod, registration), claim)
+                await protocol.drive(protocol.give_up(claim, pod, registration), carry_out)
                 return
             except PodfleetError as error:
                 where = f"{self._namespace}/{name_of(pod)}"
@@ -124,22 +128,13 @@ class Claims:
         pod = await self._read(candidate)
         return pod if standing(pod, candidate, session) is Standing.SERVES else None
 
-    async def _give_up(self, steps: protocol.GivingUp, claim: Claim) -> None:
-        answer: Any = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration:
-                return
-            answer = await self.carry_out(step, claim)
-
     async def _leave(self, pod: Manifest, claim: Claim) -> None:
         """Give back what a claim has of a shared server; others stay on it."""
         shown: Manifest | None = pod
         while shown is not None and claim.key in sessions_of(shown):
             left = {key: count for key, count in sessions_of(shown).items() if key != claim.key}
             patch = share(shown, left, uuid.uuid4().hex, datetime.now(UTC))
-            shown = await self._write(shown, patch, lambda now: claim.key not in sessions_of(now))
+            shown = await self.write(shown, patch, lambda now: claim.key not in sessions_of(now))
 
     async def _register(
         self, session: str, candidate: Candidate, slots: int
@@ -169,7 +164,7 @@ class Claims:
         self._store.observe(pod)
         return pod
 
-    async def _write(self, pod: Manifest, patch: Any, done: Any) -> Manifest | None:
+    async def write(self, pod: Manifest, patch: Any, done: Any) -> Manifest | None:
         """Patch a Pod; return it as it is now, whoever was faster."""
         candidate = Candidate.of(pod)
         try:

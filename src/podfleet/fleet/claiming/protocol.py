@@ -12,8 +12,8 @@ finishes that claim instead of waiting for it: if its maker was killed, nothing 
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -38,8 +38,12 @@ __all__ = [
     "Take",
     "claim_any",
     "claim_for_session",
+    "drive",
     "give_up",
 ]
+
+
+_T = TypeVar("_T")
 
 
 @frozen
@@ -108,6 +112,18 @@ Claiming = Generator[Step, Any, Manifest]
 
 GivingUp = Generator[Step, Any, None]
 """Yields steps and is sent their answers."""
+
+
+async def drive(steps: Generator[Step, Any, _T], carry_out: Callable[[Step], Awaitable[Any]]) -> _T:
+    """Have steps carried out, one after the other; return what they return."""
+    answer: Any = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as stop:
+            returned: _T = stop.value
+            return returned
+        answer = await carry_out(step)
 
 
 def claim_any(claim: Claim) -> Claiming:

@@ -41,7 +41,7 @@ async def why_not(
     """
     where = f"fleet {core.spec.name}"
     said = f"no server within {timeout:.3g} s"
-    if not any(core.spec.makes(selector) for selector in wish.selectors):
+    if not core.spec.makes_any(wish.selectors):
         asked = " or ".join(_words(selector) for selector in wish.selectors)
         return AllocationTimeout(
             f"{where}: {said}: no server with the labels {asked} became free, and the template "

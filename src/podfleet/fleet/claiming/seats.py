@@ -9,13 +9,11 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
-from podfleet.errors import Exhausted, Invalid, NotFound
+from podfleet.errors import Exhausted, NotFound
 from podfleet.fleet.claiming.claim import share, was_by
 from podfleet.fleet.claiming.claims import Claims
-from podfleet.kube import KubeClient, Store
-from podfleet.kube.paths import pods
 from podfleet.model import Manifest
-from podfleet.model.manifest import name_of
+from podfleet.model.manifest import name_of, namespace_of
 from podfleet.model.slots import free_slots, sessions_of
 
 __all__ = ["Seats"]
@@ -25,16 +23,10 @@ class Seats:
     """Changes how many slots a session has.
 
     Args:
-        namespace: The fleet's namespace.
-        client: The transport.
-        store: The fleet's Pods.
-        claims: Finds a session's server.
+        claims: Finds a session's server, and writes to it.
     """
 
-    def __init__(self, namespace: str, client: KubeClient, store: Store, claims: Claims) -> None:
-        self._namespace = namespace
-        self._client = client
-        self._store = store
+    def __init__(self, claims: Claims) -> None:
         self._claims = claims
 
     async def join(self, session: str, slots: int) -> Manifest:
@@ -50,7 +42,7 @@ class Seats:
                 return pod
             if free_slots(pod) < slots:
                 raise Exhausted(
-                    f"{self._namespace}/{name_of(pod)}: session {session!r} asks for {slots} "
+                    f"{namespace_of(pod)}/{name_of(pod)}: session {session!r} asks for {slots} "
                     f"slot(s) more, and {free_slots(pod)} are free: allocate for another session"
                 )
             before = sessions_of(pod)
@@ -78,10 +70,5 @@ class Seats:
     async def _write(self, pod: Manifest, sessions: dict[str, int], change: str) -> Manifest | None:
         """Write it; ``None`` if somebody else wrote since."""
         patch = share(pod, sessions, change, datetime.now(UTC))
-        path = pods(self._namespace, name_of(pod))
-        try:
-            written = await self._client.patch(path, patch, done=lambda now: was_by(now, change))
-        except (Invalid, NotFound):
-            return None
-        self._store.observe(written)
-        return written
+        written = await self._claims.write(pod, patch, done=lambda now: was_by(now, change))
+        return written if written is not None and was_by(written, change) else None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
 from podfleet.fleet.claiming.claim import has_room, is_claimable, turn_of
-from podfleet.fleet.pool.packing import Packing, Pool, Selector
+from podfleet.fleet.pool.packing import Packing, Pool, Selector, matches
 from podfleet.fleet.pool.sharing import SlotPool
 from podfleet.kube import Change, Store
 from podfleet.model import GameServer, Manifest, Verdict
-from podfleet.model.manifest import annotations_of, labels_of, name_of
+from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import PATIENCE, REVISION
 from podfleet.model.server import ClaimState, claim_state, server_from_pod
 from podfleet.model.slots import free_slots, has_slots
@@ -132,7 +132,7 @@ class FreeServers:
             self._offered.discard(name)
             self._set(name, None)
             return
-        if is_claimable(after) and self._matches(after, self._present):
+        if is_claimable(after) and matches(after, self._present):
             self._offered.add(name)
         else:
             self._offered.discard(name)
@@ -218,7 +218,7 @@ class FreeServers:
         for pod in self._store:
             name = name_of(pod)
             free = has_room(pod) and is_offered(pod) and diagnose(pod) is None
-            if free and name not in self.held and self._matches(pod, selector):
+            if free and name not in self.held and matches(pod, selector):
                 pools.put(name, pod)
 
     def _set(self, name: str, free: Manifest | None) -> None:
@@ -227,7 +227,7 @@ class FreeServers:
             self.held[name] = free
             return
         for selector, pools in self._pools.items():
-            if free is not None and self._matches(free, selector):
+            if free is not None and matches(free, selector):
                 pools.put(name, free)
             else:
                 pools.remove(name)
@@ -248,11 +248,6 @@ class FreeServers:
             del self._allocated[name]
         else:
             self._allocated[name] = node
-
-    @staticmethod
-    def _matches(pod: Manifest, selector: Selector) -> bool:
-        labels: Mapping[str, str] = labels_of(pod)
-        return all(labels.get(key) == value for key, value in selector)
 
 
 def _node(pod: Manifest) -> str:

@@ -14,13 +14,22 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from podfleet.fleet.pool.bag import Bag
+from podfleet.model import Manifest
+from podfleet.model.manifest import labels_of
 
-__all__ = ["Packing", "Pool", "Selector"]
+__all__ = ["Packing", "Pool", "Selector", "matches"]
 
 Packing = Literal["packed", "spread"]
 
 Selector: TypeAlias = frozenset[tuple[str, str]]
 """Labels that a server must have, all of them; empty for any."""
+
+
+def matches(pod: Manifest, selector: Selector) -> bool:
+    """Return whether a Pod has these labels."""
+    labels = labels_of(pod)
+    return all(labels.get(key) == value for key, value in selector)
+
 
 _WIDEST = 1024
 _SHRINK = 0.95

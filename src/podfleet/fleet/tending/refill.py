@@ -15,6 +15,7 @@ from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.tending.tender import Tender
 from podfleet.kube import Change
+from podfleet.kube.retry import pause
 from podfleet.model.names import new_server_name
 
 __all__ = ["Refill"]
@@ -93,7 +94,7 @@ class Refill:
                 failures += 1
                 _log.exception("fleet %s: refilling failed unexpectedly", self._core.spec.name)
             if failures:
-                await asyncio.sleep(_pause(failures))
+                await asyncio.sleep(pause(failures, _PAUSE))
             self._changed.set()
 
     async def _fill(self) -> bool:
@@ -136,8 +137,3 @@ class Refill:
         if pod is not None:
             self._core.ports.refuse(name, self._core.spec.exposure.held_ports(pod))
             self._core.abandon(name, Claim())
-
-
-def _pause(failures: int) -> float:
-    first, longest = _PAUSE
-    return random.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))
