@@ -28,6 +28,7 @@ from benchmarks.stage import PLAIN, Stage, in_turns, namespace
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.pool.free import FreeServers, Wish
+from podfleet.fleet.sighting import Sighting
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model.names import REVISION
@@ -289,7 +290,7 @@ def choosing(size: Size) -> list[Line]:
     for count in (size.small, size.large):
         store = Store()
         free = FreeServers(store, "r", "packed")
-        store.listen(free.follow)
+        store.listen(lambda change, free=free: free.follow(Sighting(change.name, change.after)))  # type: ignore[misc]
         for number in range(count):
             store.observe(_ready(number))
         before = time.perf_counter()

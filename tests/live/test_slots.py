@@ -94,6 +94,19 @@ def test_a_change_whose_reply_is_lost_is_made_once(backend: Backend, asked: str)
             assert found.sessions == {"red": 3}
 
 
+def test_a_change_that_is_asked_again_by_its_name_is_made_once(backend: Backend) -> None:
+    with shared(backend, 10) as fleet, shared(backend, 10) as other:
+        fleet.allocate("red", slots=1, timeout=30)
+        assert fleet.join("red", slots=2, request="ann").sessions == {"red": 3}
+        assert other.join("red", slots=2, request="ann").sessions == {"red": 3}
+        assert other.join("red", slots=2, request="bob").sessions == {"red": 5}
+        for replica in (fleet, other):
+            replica.leave("red", slots=2, request="ann")
+        assert fleet.join("red").sessions == {"red": 4}
+        with pytest.raises(ConfigurationError, match="request: '': must be a string of 1 to"):
+            fleet.join("red", request="")
+
+
 def come_and_go(
     number: int, meet: Callable[[], None], here: Place, seconds: float
 ) -> dict[str, tuple[str, int]]:

@@ -16,6 +16,7 @@ from podfleet import (
     AsyncFleet,
     ConfigurationError,
     Fleet,
+    GameServer,
     Port,
     PortPool,
     ServerError,
@@ -110,6 +111,25 @@ def test_a_function_chooses(backend: Backend) -> None:
         wanted = free[2].name
         server = fleet.allocate(prefer=lambda one: 0 if one.name == wanted else 1, timeout=30)
         assert server.name == wanted
+
+
+def test_a_function_may_pack_the_fleet(backend: Backend) -> None:
+    def backwards(one: GameServer) -> float:
+        return -names.index(one.name) if one.name in names else 0
+
+    names: list[str] = []
+    with make(Fleet, backend, ready=3) as keeper:
+        until_ready(keeper, 3)
+        names += [server.name for server in keeper.servers(READY)]
+        keeper.stop()
+    with make(Fleet, backend, packing=backwards) as fleet:
+        until_ready(fleet, 3)
+        assert [fleet.allocate(timeout=30).name for _ in range(3)] == names[::-1]
+    with pytest.raises(ConfigurationError, match=r"Fleet.packing: 'tight': must be 'packed', "):
+        make(Fleet, backend, grant=False, packing="tight")
+    slotted = template(backend, slots=2)
+    with pytest.raises(ConfigurationError, match="sessions share the fullest goes first"):
+        make(Fleet, backend, grant=False, template=slotted, packing=backwards)
 
 
 @pytest.mark.parametrize("packing", ["packed", "spread"])

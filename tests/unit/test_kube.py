@@ -164,6 +164,7 @@ def test_what_is_not_at_hand_is_the_same_when_it_is_unpacked() -> None:
     pods = [pod(f"pod-{number}", number + 1, uid=f"uid-{number}") for number in range(300)]
     for one in pods:
         store.observe({**one, "metadata": {**one["metadata"], "managedFields": [{"a": 1}]}})
+    store.pack()
     assert list(store) == pods
     assert store.get("pod-0") == pods[0]
     assert store.find("uid-299") == [pods[299]]

@@ -1,13 +1,18 @@
 """Which free server goes first: by examples, and against a plain model."""
 
+import math
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from podfleet.fleet.pool.packing import Packing, Pool
+from podfleet.fleet.pool.ranking import Ranking
 from podfleet.fleet.pool.sharing import SlotPool
+from podfleet.fleet.pool.width import Width
+from podfleet.model import GameServer, Manifest
 
 NODES = ("a", "b", "c")
 
@@ -24,7 +29,7 @@ STORY = st.lists(
 
 @given(STORY, st.sampled_from(["packed", "spread"]))
 def test_the_order_of_the_nodes(story: list[tuple[str, int, str]], packing: Packing) -> None:
-    pool = Pool(packing, random.Random(0))
+    pool = Pool(packing, Width(), random.Random(0))
     free: dict[str, str] = {}
     allocated: Counter[str] = Counter()
     for what, number, node in story:
@@ -54,16 +59,17 @@ def test_the_order_of_the_nodes(story: list[tuple[str, int, str]], packing: Pack
 
 
 def test_lost_races_widen_the_choice_and_won_ones_narrow_it() -> None:
-    pool = Pool("packed", random.Random(0))
+    width = Width()
+    pool = Pool("packed", width, random.Random(0))
     pool.allocate("a", 1)
     for node in NODES:
         pool.put(f"on-{node}", node)
     assert {pool.best() for _ in range(50)} == {"on-a"}
-    pool.lost()
-    pool.lost()
+    width.lost()
+    width.lost()
     assert {pool.best() for _ in range(50)} == {"on-a", "on-b", "on-c"}
     for _ in range(100):
-        pool.won()
+        width.won()
     assert {pool.best() for _ in range(50)} == {"on-a"}
 
 
@@ -88,3 +94,62 @@ def test_the_fullest_that_fits(story: list[tuple[int, int]], slots: int) -> None
     assert (best is None) == (not fitting)
     if best is not None:
         assert free[best] == min(fitting)
+
+
+def ranked(name: str, value: float | str) -> Manifest:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "games",
+            "uid": name,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": {"value": str(value)},
+        },
+        "spec": {},
+    }
+
+
+def value_of(server: GameServer) -> float:
+    return float(server.annotations["value"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 4)), max_size=30))
+def test_the_lowest_value_goes_first(story: list[tuple[int, int]]) -> None:
+    pool = Ranking(value_of, Width(), random.Random(0))
+    free: dict[str, int] = {}
+    for number, value in story:
+        name = f"server-{number}"
+        if value < 0:
+            pool.remove(name)
+            free.pop(name, None)
+        else:
+            pool.put(ranked(name, value))
+            free[name] = value
+        best = pool.best()
+        assert set(pool) == set(free)
+        assert all(name in pool for name in free)
+        assert (best is None) == (not free)
+        if best is not None:
+            assert free[best] == min(free.values())
+
+
+def test_a_server_for_which_the_function_fails_goes_last(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Ranking(value_of, Width(), random.Random(0))
+    pool.put(ranked("odd", "nonsense"))
+    assert "odd goes last" in caplog.text
+    pool.put(ranked("none", math.nan))
+    pool.put(ranked("well", 7))
+    assert pool.best() == "well"
+    pool.remove("well")
+    pool.remove("odd")
+    assert pool.best() == "none"
+
+
+def test_lost_races_widen_the_choice_of_ranked_servers() -> None:
+    width = Width()
+    pool = Ranking(value_of, width, random.Random(0))
+    for value in range(5):
+        pool.put(ranked(f"server-{value}", value))
+    assert {pool.best() for _ in range(50)} == {"server-0"}
+    width.lost()
+    assert {pool.best() for _ in range(50)} == {"server-0", "server-1"}

@@ -27,7 +27,7 @@ from podfleet import (
 from podfleet.exposure import ClusterView
 from podfleet.fleet.pool.orphans import Orphans
 from podfleet.fleet.shared import differences
-from podfleet.kube import Change
+from podfleet.fleet.sighting import Sighting
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of
 
@@ -261,8 +261,8 @@ def unclaimed(name: str, *, ready: bool, patience: str = "60") -> dict[str, Any]
     }
 
 
-def seen(pod: Manifest) -> Change:
-    return Change(name_of(pod), pod, None)
+def seen(pod: Manifest) -> Sighting:
+    return Sighting(name_of(pod), pod)
 
 
 def test_a_server_is_left_behind_when_its_starter_would_have_come() -> None:

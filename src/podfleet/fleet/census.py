@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from podfleet.kube import Change
+from podfleet.fleet.sighting import Sighting
 from podfleet.model import ServerState
-from podfleet.model.server import server_state
-from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["Census"]
 
@@ -25,13 +23,11 @@ class Census:
         """How many servers are in each state."""
         return self._counts
 
-    def follow(self, change: Change) -> None:
-        """Learn from a change in the store."""
-        after = change.after
-        known = self._states.pop(change.name, None)
+    def follow(self, seen: Sighting) -> None:
+        """Learn from a server that was seen."""
+        known = self._states.pop(seen.name, None)
         if known is not None:
             self._counts[known] -= 1
-        if after is not None:
-            state = server_state(after, ready=is_ready(after))
-            self._states[change.name] = state
-            self._counts[state] += 1
+        if seen.state is not None:
+            self._states[seen.name] = seen.state
+            self._counts[seen.state] += 1

@@ -22,6 +22,7 @@ from podfleet.fleet.pool.free import FreeServers
 from podfleet.fleet.pool.line import Line
 from podfleet.fleet.pool.orphans import Orphans
 from podfleet.fleet.sets.replicas import Replicas
+from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
@@ -83,12 +84,9 @@ class Core:
         Raises:
             PodfleetError: Why it does not.
         """
-        self.store.listen(self._census.follow)
         self.store.listen(self.ports.follow)
         self.store.listen(self.exposer.forget)
-        self.store.listen(self.orphans.follow)
-        self.store.listen(self.free.follow)
-        self.store.listen(self.line.follow)
+        self.store.listen(self._see)
         self.store.listen(self._clean_up_abandoned)
         self.store.listen(self._time_reservation)
         if self.replicas is not None:
@@ -247,6 +245,13 @@ class Core:
             await self.client.delete(path, uid=uid_of(pod), version=version)
         else:
             self.abandoned.pop(pod_name, None)  # another replica's match runs there
+
+    def _see(self, change: Change) -> None:
+        seen = Sighting(change.name, change.after)
+        self._census.follow(seen)
+        self.orphans.follow(seen)
+        self.free.follow(seen)
+        self.line.follow(seen)
 
     def _time_reservation(self, change: Change) -> None:
         """Look at a reserved server again when its time is up: no event tells that."""

@@ -19,8 +19,9 @@ from podfleet.fleet.arguments import (
 )
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.core import Core
-from podfleet.fleet.handle import AsyncFleetServer, values_of
+from podfleet.fleet.handle import AsyncFleetServer
 from podfleet.fleet.pool.packing import Packing
+from podfleet.fleet.pool.ranking import Value
 from podfleet.fleet.preflight import preflight
 from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
@@ -43,7 +44,7 @@ from podfleet.model.names import (
     check_session,
     check_slots,
 )
-from podfleet.model.server import server_from_pod
+from podfleet.model.server import values_from_pod
 from podfleet.model.slots import has_slots
 from podfleet.model.workload import StatefulSet, check_replicas
 from podfleet.waiters.diagnosis import is_ready
@@ -71,7 +72,9 @@ class AsyncFleet:
         ready: How many free servers to keep ready, so that ``allocate`` need not wait for one to
             start.
         packing: Which free server goes first: ``"packed"``, one on the node with the most
-            allocated servers, so that other nodes become empty and can go; or ``"spread"``.
+            allocated servers, so that other nodes become empty and can go; or ``"spread"``; or a
+            function from a server to a number, the lowest first: it is asked whenever a free
+            server changes, so that choosing one of ten thousand takes no longer.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.
@@ -103,7 +106,7 @@ class AsyncFleet:
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
         ready: int = 0,
-        packing: Packing = "packed",
+        packing: Packing | Value = "packed",
     ) -> None:
         self._spec = FleetSpec(
             name=name,
@@ -298,12 +301,16 @@ class AsyncFleet:
         wish = check_wish(select, prefer, 1, ordered=self._spec.workload is not None)
         return self._handle(*await self._here().allocate(claim, wish, timeout))
 
-    async def join(self, session: str, *, slots: int = 1) -> AsyncFleetServer:
+    async def join(
+        self, session: str, *, slots: int = 1, request: str | None = None
+    ) -> AsyncFleetServer:
         """Take more slots for a session, on the server that it shares with others.
 
         Args:
             session: The session: it has been allocated.
             slots: How many more.
+            request: A name of the caller's for this change, such as the player's: made again
+                under the same name, it is made once. The server remembers its last 16 changes.
 
         Returns:
             Its server.
@@ -316,15 +323,18 @@ class AsyncFleet:
         self._check_sharing()
         check_slots("slots", slots)
         core = await self._running()
-        pod = await core.seats.join(check_session(session), slots)
+        pod = await core.seats.join(check_session(session), slots, _request(request))
         return self._handle(pod, await core.exposer.until_exposed(pod), session)
 
-    async def leave(self, session: str, *, slots: int | None = None) -> None:
+    async def leave(
+        self, session: str, *, slots: int | None = None, request: str | None = None
+    ) -> None:
         """Give a session's slots back. Its server stays for the others; an empty one is free.
 
         Args:
             session: The session; one that has no server has left already.
             slots: How many; by default all, and then the session is over.
+            request: As for `join`.
 
         Raises:
             ConfigurationError: Servers of this fleet are not shared.
@@ -333,7 +343,7 @@ class AsyncFleet:
         if slots is not None:
             check_slots("slots", slots)
         core = await self._running()
-        if await core.seats.leave(check_session(session), slots):
+        if await core.seats.leave(check_session(session), slots, _request(request)):
             core.in_background(core.releases.strike(session))
 
     async def find(self, session: str) -> AsyncFleetServer | None:
@@ -516,5 +526,9 @@ class AsyncFleet:
     def _handle(
         self, pod: Manifest, endpoints: tuple[Endpoint, ...], session: str | None = None
     ) -> AsyncFleetServer:
-        server = server_from_pod(pod, endpoints, ready=is_ready(pod), session=session)
-        return AsyncFleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]
+        values = values_from_pod(pod, endpoints, ready=is_ready(pod), session=session)
+        return AsyncFleetServer(**values, fleet=self)
+
+
+def _request(value: str | None) -> str | None:
+    return None if value is None else check_session(value, "request")

@@ -12,6 +12,7 @@ from attrs import Attribute, field, frozen
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
 from podfleet.fleet.pool.packing import Packing, Selector, matches
+from podfleet.fleet.pool.ranking import Value
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
@@ -36,7 +37,7 @@ class FleetSpec:
         cluster: Which cluster.
         probe: Dial a server before handing it out; see `AsyncFleet`.
         ready: How many free servers are kept ready.
-        packing: Which free server goes first; see `Pool`.
+        packing: Which free server goes first; see `Pool`, or `Ranking`.
     """
 
     name: str = field()
@@ -47,7 +48,7 @@ class FleetSpec:
     cluster: Cluster = field(factory=Cluster)
     probe: bool | bytes = field(default=False)
     ready: int = field(default=0)
-    packing: Packing = field(default="packed")
+    packing: Packing | Value = field(default="packed")
 
     @name.validator
     def _check_name(self, _: Attribute[str], value: str) -> None:
@@ -92,10 +93,20 @@ class FleetSpec:
             )
 
     @packing.validator
-    def _check_packing(self, _: Attribute[Any], value: str) -> None:
-        if value not in get_args(Packing):
-            known = " or ".join(map(repr, get_args(Packing)))
-            raise ConfigurationError("Fleet.packing", value, f"must be {known}")
+    def _check_packing(self, _: Attribute[Any], value: object) -> None:
+        if not callable(value) and value not in get_args(Packing):
+            known = ", ".join(map(repr, get_args(Packing)))
+            raise ConfigurationError(
+                "Fleet.packing", value, f"must be {known} or a function from a server to a number"
+            )
+        if callable(value) and self.template.slots is not None:
+            raise ConfigurationError(
+                "Fleet.packing", value, "of servers that sessions share the fullest goes first"
+            )
+        if callable(value) and self.workload is not None:
+            raise ConfigurationError(
+                "Fleet.packing", value, "a fleet over a StatefulSet takes its lowest free server"
+            )
 
     @cluster.validator
     def _check_cluster(self, _: Attribute[Any], value: object) -> None:

@@ -166,6 +166,7 @@ class Reflector:
                     names.add(name_of(item))
                     self.store.observe(item)
                     if position % _BREATH == 0:
+                        self.store.pack()
                         await asyncio.sleep(0)
         finally:
             if coming is not None:
@@ -189,6 +190,7 @@ class Reflector:
             async for event in events:
                 self._heard = time.monotonic()
                 self._take(event)
+                self.store.pack()
         finally:
             await events.aclose()  # type: ignore[attr-defined]
         if time.monotonic() - started < 1:

@@ -166,11 +166,11 @@ def registration_name(fleet: str, session: str) -> str:
     return f"{fleet}-{hashlib.sha256(session.encode()).hexdigest()[:40]}"
 
 
-def check_session(session: str) -> str:
+def check_session(session: str, field: str = "session") -> str:
     """Return the session if podfleet can carry it, else raise `ConfigurationError`."""
     if not isinstance(session, str) or not session or len(session) > _MAX_SESSION:
         raise ConfigurationError(
-            "session", session, f"must be a string of 1 to {_MAX_SESSION} characters"
+            field, session, f"must be a string of 1 to {_MAX_SESSION} characters"
         )
     return session
 

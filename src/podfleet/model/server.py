@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 from attrs import field, frozen
 
@@ -23,6 +24,7 @@ __all__ = [
     "claim_state",
     "server_from_pod",
     "server_state",
+    "values_from_pod",
 ]
 
 
@@ -168,7 +170,18 @@ def server_from_pod(
     ready: bool,
     session: str | None = None,
 ) -> GameServer:
-    """Return what a Pod says about its server.
+    """Return what a Pod says about its server: see `values_from_pod`."""
+    return GameServer(**values_from_pod(pod, endpoints, ready=ready, session=session))
+
+
+def values_from_pod(
+    pod: Manifest,
+    endpoints: tuple[Endpoint, ...],
+    *,
+    ready: bool,
+    session: str | None = None,
+) -> dict[str, Any]:
+    """Return what a Pod says about its server: the fields of a `GameServer`.
 
     Args:
         pod: The Pod, as the API server shows it.
@@ -179,19 +192,19 @@ def server_from_pod(
     notes = manifest.annotations_of(pod)
     created = manifest.parse_time(pod["metadata"]["creationTimestamp"])
     assert created is not None, "the API server sets creationTimestamp on every object"
-    return GameServer(
-        name=manifest.name_of(pod),
-        namespace=manifest.namespace_of(pod),
-        uid=manifest.uid_of(pod),
-        state=server_state(pod, ready=ready),
-        node=pod["spec"].get("nodeName"),
-        session=session or notes.get(names.SESSION),
-        endpoints=endpoints,
-        created=created,
-        allocated=manifest.parse_time(notes.get(names.ALLOCATED_AT)),
-        labels=manifest.labels_of(pod),
-        annotations=notes,
-    )
+    return {
+        "name": manifest.name_of(pod),
+        "namespace": manifest.namespace_of(pod),
+        "uid": manifest.uid_of(pod),
+        "state": server_state(pod, ready=ready),
+        "node": pod["spec"].get("nodeName"),
+        "session": session or notes.get(names.SESSION),
+        "endpoints": endpoints,
+        "created": created,
+        "allocated": manifest.parse_time(notes.get(names.ALLOCATED_AT)),
+        "labels": manifest.labels_of(pod),
+        "annotations": notes,
+    }
 
 
 def server_state(pod: Manifest, *, ready: bool) -> ServerState:

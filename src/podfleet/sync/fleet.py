@@ -14,6 +14,7 @@ from podfleet.fleet import AsyncFleet
 from podfleet.fleet.arguments import Select
 from podfleet.fleet.handle import values_of
 from podfleet.fleet.pool.packing import Packing
+from podfleet.fleet.pool.ranking import Value
 from podfleet.kube import Cluster
 from podfleet.model import (
     Finding,
@@ -55,7 +56,7 @@ class Fleet:
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server before handing it out: see `AsyncFleet`.
         ready: How many free servers to keep ready.
-        packing: Which free server goes first, ``"packed"`` or ``"spread"``: see `AsyncFleet`.
+        packing: Which free server goes first: see `AsyncFleet`.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.
@@ -87,7 +88,7 @@ class Fleet:
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
         ready: int = 0,
-        packing: Packing = "packed",
+        packing: Packing | Value = "packed",
     ) -> None:
         self._settings: dict[str, Any] = {
             "name": name,
@@ -197,13 +198,13 @@ class Fleet:
         )
         return self._handle(server)
 
-    def join(self, session: str, *, slots: int = 1) -> FleetServer:
+    def join(self, session: str, *, slots: int = 1, request: str | None = None) -> FleetServer:
         """Take more slots for a session: see `AsyncFleet.join`."""
-        return self._handle(portal.run(self._own().join(session, slots=slots)))
+        return self._handle(portal.run(self._own().join(session, slots=slots, request=request)))
 
-    def leave(self, session: str, *, slots: int | None = None) -> None:
+    def leave(self, session: str, *, slots: int | None = None, request: str | None = None) -> None:
         """Give a session's slots back: see `AsyncFleet.leave`."""
-        portal.run(self._own().leave(session, slots=slots))
+        portal.run(self._own().leave(session, slots=slots, request=request))
 
     def find(self, session: str) -> FleetServer | None:
         """Return the server of a session, or ``None``: see `AsyncFleet.find`."""

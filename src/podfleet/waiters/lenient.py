@@ -22,14 +22,14 @@ def mapping(value: Any, *path: str) -> Mapping[str, Any]:
         {}
     """
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def mappings(value: Any, *path: str) -> list[Mapping[str, Any]]:
     """Return the objects of the list at a path, empty if there is none."""
     found = mapping(value, *path[:-1]).get(path[-1])
-    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def text(value: Any, *path: str) -> str:

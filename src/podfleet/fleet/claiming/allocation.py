@@ -108,7 +108,7 @@ class Allocation:
         else:
             claiming = protocol.claim_for_session(self._claim)
         pod = await protocol.drive(claiming, self._carry_out)
-        self._core.free.won()
+        self._core.free.width.won()
         if self._hand is None or name_of(pod) != name_of(self._hand):
             return pod, await self._core.exposer.until_exposed(pod, fresh=True)
         return pod, await self._exposed_by_claim(self._hand, pod) or self._endpoints
@@ -181,7 +181,7 @@ class Allocation:
     async def _lose(self) -> None:
         """Go on after another replica was faster."""
         self._lost += 1
-        self._core.free.lost()
+        self._core.free.width.lost()
         self._let_go()
         if self._core.replicas is not None:
             # Of a StatefulSet's servers the lowest is everybody's first choice.

@@ -1,11 +1,12 @@
 """`Seats`: sessions that take more slots of their shared server, or give some back.
 
 Each change is one write, by compare-and-set: it tests the Pod's turn. Its id stays on the Pod for a
-while, so that a reply that was lost is found again.
+while, so that a reply that was lost is found again; and a call that is made again, by its request.
 """
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from datetime import UTC, datetime
 
@@ -29,14 +30,14 @@ class Seats:
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
 
-    async def join(self, session: str, slots: int) -> Manifest:
+    async def join(self, session: str, slots: int, request: str | None) -> Manifest:
         """Take so many slots more for a session; return its server.
 
         Raises:
             NotFound: The session has no server.
             Exhausted: Its server has not as many free.
         """
-        change = uuid.uuid4().hex
+        change = _change("join", session, request)
         while (pod := await self._claims.find(session)) is not None:
             if was_by(pod, change):
                 return pod
@@ -53,9 +54,9 @@ class Seats:
             f"session {session!r} has no server: allocate it first", status=404, reason="NotFound"
         )
 
-    async def leave(self, session: str, slots: int | None) -> bool:
+    async def leave(self, session: str, slots: int | None, request: str | None) -> bool:
         """Give slots of a session back, all by default; return whether it has none any more."""
-        change = uuid.uuid4().hex
+        change = _change("leave", session, request)
         while (pod := await self._claims.find(session)) is not None:
             if was_by(pod, change):
                 return False
@@ -72,3 +73,10 @@ class Seats:
         patch = share(pod, sessions, change, datetime.now(UTC))
         written = await self._claims.write(pod, patch, done=lambda now: was_by(now, change))
         return written if written is not None and was_by(written, change) else None
+
+
+def _change(kind: str, session: str, request: str | None) -> str:
+    """Return the id of a change: the same for a request that is made again."""
+    if request is None:
+        return uuid.uuid4().hex
+    return hashlib.sha256(f"{kind}\0{session}\0{request}".encode()).hexdigest()[:32]

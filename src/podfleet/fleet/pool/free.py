@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
 from podfleet.fleet.claiming.claim import has_room, is_claimable, turn_of
 from podfleet.fleet.pool.packing import Packing, Pool, Selector, matches
+from podfleet.fleet.pool.ranking import Ranking, Value
 from podfleet.fleet.pool.sharing import SlotPool
-from podfleet.kube import Change, Store
-from podfleet.model import GameServer, Manifest, Verdict
+from podfleet.fleet.pool.width import Width
+from podfleet.fleet.sighting import Sighting
+from podfleet.kube import Store
+from podfleet.model import Manifest, Verdict
 from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import PATIENCE, REVISION
 from podfleet.model.server import ClaimState, claim_state, server_from_pod
@@ -34,7 +37,7 @@ class Wish:
     """
 
     selectors: Sequence[Selector] = (frozenset(),)
-    prefer: Callable[[GameServer], float] | None = None
+    prefer: Value | None = None
     slots: int = 1
 
 
@@ -53,14 +56,16 @@ def is_offered(pod: Manifest) -> bool:
 class _Pools:
     """Servers of one selector: those that are whole, and those that sessions share."""
 
-    whole: Pool
+    whole: Pool | Ranking
     shared: SlotPool
 
     def __contains__(self, name: str) -> bool:
         return name in self.whole or name in self.shared
 
     def put(self, name: str, pod: Manifest) -> None:
-        if has_slots(pod):
+        if isinstance(self.whole, Ranking):
+            self.whole.put(pod)
+        elif has_slots(pod):
             self.shared.put(name, free_slots(pod))
         else:
             self.whole.put(name, _node(pod))
@@ -76,7 +81,7 @@ class FreeServers:
     Args:
         store: The fleet's Pods.
         revision: The present template's: a server of another is taken only by who asks for it.
-        packing: See `Pool`.
+        packing: See `Pool`, or `Ranking`.
         chance: Where randomness comes from.
     """
 
@@ -84,13 +89,14 @@ class FreeServers:
         self,
         store: Store,
         revision: str,
-        packing: Packing,
+        packing: Packing | Value,
         chance: random.Random | None = None,
     ) -> None:
         self._store = store
         self._present: Selector = frozenset({(REVISION, revision)})
         self._chance = chance or random.Random()
         self._packing = packing
+        self.width = Width()
         self._pools: OrderedDict[Selector, _Pools] = OrderedDict()
         self.held: dict[str, Manifest | None] = {}
         """Servers that callers of this process are about to claim, or are starting; each as it
@@ -123,9 +129,9 @@ class FreeServers:
         """Return whether a server is one of those."""
         return name in self._offered
 
-    def follow(self, change: Change) -> None:
-        """Learn from a change in the store."""
-        name, after = change.name, change.after
+    def follow(self, seen: Sighting) -> None:
+        """Learn from a server that was seen."""
+        name, after = seen.name, seen.pod
         self._count(name, after)
         if after is None or not has_room(after) or not is_offered(after):
             self._coming.discard(name)
@@ -136,7 +142,7 @@ class FreeServers:
             self._offered.add(name)
         else:
             self._offered.discard(name)
-        diagnosis = diagnose(after)
+        diagnosis = seen.diagnosis
         waiting = diagnosis is not None and diagnosis.verdict is Verdict.WAITING
         if waiting and name in self._offered:
             self._coming.add(name)
@@ -161,9 +167,7 @@ class FreeServers:
                 return self.held[name]
         return None
 
-    def _preferred(
-        self, pools: _Pools, prefer: Callable[[GameServer], float], slots: int
-    ) -> str | None:
+    def _preferred(self, pools: _Pools, prefer: Value, slots: int) -> str | None:
         """Return the free server of the lowest value: every one of them is read."""
         names = [*pools.shared, *pools.whole]
         found = [pod for name in names if (pod := self._store.get(name)) is not None]
@@ -182,28 +186,18 @@ class FreeServers:
         """Take note of what time has changed: a reservation has run out."""
         pod = self._store.get(name)
         if pod is not None:
-            self.follow(Change(name, pod, None))
+            self.follow(Sighting(name, pod))
 
     def let_go(self, name: str) -> None:
         """Have a server taken again, if it is free."""
         self._set(name, self.held.pop(name, None))
-
-    def lost(self) -> None:
-        """Take note that another replica was faster."""
-        for pools in self._pools.values():
-            pools.whole.lost()
-
-    def won(self) -> None:
-        """Take note that a claim went through."""
-        for pools in self._pools.values():
-            pools.whole.won()
 
     def _pool(self, selector: Selector) -> _Pools:
         if REVISION not in dict(selector):
             selector |= self._present
         pools = self._pools.get(selector)
         if pools is None:
-            pools = _Pools(Pool(self._packing, self._chance), SlotPool(self._chance))
+            pools = _Pools(self._whole(), SlotPool(self._chance))
             self._pools[selector] = pools
             self._fill(pools, selector)
             while len(self._pools) > _SELECTORS:
@@ -211,6 +205,11 @@ class FreeServers:
                 del self._pools[oldest]
         self._pools.move_to_end(selector)
         return pools
+
+    def _whole(self) -> Pool | Ranking:
+        if callable(self._packing):
+            return Ranking(self._packing, self.width, self._chance)
+        return Pool(self._packing, self.width, self._chance)
 
     def _fill(self, pools: _Pools, selector: Selector) -> None:
         for node in self._allocated.values():

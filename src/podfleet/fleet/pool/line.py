@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from podfleet.fleet.pool.free import FreeServers, Wish
-from podfleet.kube import Change
+from podfleet.fleet.sighting import Sighting
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of
 from podfleet.model.slots import sessions_of
@@ -90,14 +90,13 @@ class Line:
                 await asyncio.gather(starting, return_exceptions=True)
             self._share_out()
 
-    def follow(self, change: Change) -> None:
-        """Serve whom a change in the store serves; after `FreeServers.follow`."""
+    def follow(self, seen: Sighting) -> None:
+        """Serve whom a server that was seen serves; after `FreeServers.follow`."""
         if not self._callers:
             return
-        after = change.after
-        if after is not None and (sessions := sessions_of(after)):
+        if seen.pod is not None and (sessions := sessions_of(seen.pod)):
             for caller in [one for one in self._callers if one.session in sessions]:
-                self._serve(caller, after)
+                self._serve(caller, seen.pod)
         self.serve()
 
     def serve(self) -> None:

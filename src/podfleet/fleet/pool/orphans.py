@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection
 
 from podfleet.fleet.claiming.claim import is_claimable
 from podfleet.fleet.pool.free import is_offered
-from podfleet.kube import Change
+from podfleet.fleet.sighting import Sighting
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of
 from podfleet.model.names import PATIENCE, REVISION
-from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["Orphans"]
 
@@ -36,16 +35,16 @@ class Orphans:
         self._seen: dict[str, tuple[str, float, float]] = {}  # revision, seen since, patience
         self._ready: dict[str, float] = {}
 
-    def follow(self, change: Change) -> None:
-        """Learn from a change in the store."""
-        pod_name, after = change.name, change.after
+    def follow(self, seen: Sighting) -> None:
+        """Learn from a server that was seen."""
+        pod_name, after = seen.name, seen.pod
         if after is None or not is_claimable(after) or is_offered(after):
             self._seen.pop(pod_name, None)
             self._ready.pop(pod_name, None)
             return
         revision = labels_of(after).get(REVISION, "")
         self._seen.setdefault(pod_name, (revision, self._clock(), _patience(after)))
-        if is_ready(after):
+        if seen.ready:
             self._ready.setdefault(pod_name, self._clock())
         else:
             self._ready.pop(pod_name, None)

@@ -1,8 +1,6 @@
 """`Pool`: free servers, and which of them to take next. Pure.
 
-Which is first is a matter of packing; which of the best is taken is left to chance, so that
-replicas do not all fight over one. How many count as the best grows with every lost race, and
-shrinks again with every one that was won.
+Which is first is a matter of packing; which of the best is taken is left to chance: see `Width`.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from podfleet.fleet.pool.bag import Bag
+from podfleet.fleet.pool.width import Width
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of
 
@@ -31,27 +30,24 @@ def matches(pod: Manifest, selector: Selector) -> bool:
     return all(labels.get(key) == value for key, value in selector)
 
 
-_WIDEST = 1024
-_SHRINK = 0.95
-
-
 class Pool:
     """Names of free servers by node.
 
     Args:
         packing: ``"packed"``: the node with the most allocated servers first, so that others
             become empty; ``"spread"``: the one with the fewest.
+        width: Among how many chance decides.
         chance: Where randomness comes from.
     """
 
-    def __init__(self, packing: Packing, chance: random.Random) -> None:
+    def __init__(self, packing: Packing, width: Width, chance: random.Random) -> None:
         self._packing = packing
         self._chance = chance
         self._free: dict[str, Bag] = {}
         self._node_of: dict[str, str] = {}
         self._allocated: dict[str, int] = {}
         self._order: list[tuple[int, int, str]] = []
-        self._width = 1.0
+        self._width = width
 
     def __len__(self) -> int:
         return len(self._node_of)
@@ -94,7 +90,7 @@ class Pool:
         for _, _, node in nodes:
             among.append(node)
             counted += len(self._free[node])
-            if counted >= self._width:
+            if counted >= self._width.servers:
                 break
         index = self._chance.randrange(counted)
         for node in among:
@@ -103,14 +99,6 @@ class Pool:
                 return bag[index]
             index -= len(bag)
         raise AssertionError("unreachable: the index is below the sum")
-
-    def lost(self) -> None:
-        """Take note that another replica was faster."""
-        self._width = min(_WIDEST, self._width * 2)
-
-    def won(self) -> None:
-        """Take note that a claim went through."""
-        self._width = max(1.0, self._width * _SHRINK)
 
     @contextmanager
     def _reordering(self, node: str) -> Iterator[None]:
