@@ -14,8 +14,8 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -29,7 +29,7 @@ from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.sighting import Sighting
-from podfleet.kube import KubeClient, Store
+from podfleet.kube import KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model.names import REVISION
 from tests.cluster import cluster as test_cluster
@@ -41,6 +41,7 @@ from tests.live.processes import at_once
 _PLAIN = 100
 _NODES = 50
 _IN_FLIGHT = 32
+_ROUNDS = 5
 _PROCESSES = 4
 
 
@@ -53,7 +54,7 @@ class Size:
         middle: Of the one on which processes meet.
         large: Of the large one.
         tries: One at a time.
-        rush: In flight together, in each of three rounds.
+        rush: In flight together, in each round.
     """
 
     small: int = 100
@@ -198,19 +199,23 @@ def _sync_cost(stage: Stage, size: Size) -> float:
 async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
     """Measure how many a second, from one process and from four."""
     plain = Plain(stage, client)
-    rates: dict[str, list[float]] = {"PATCH": [], "allocate": []}
-
-    async def rate(what: str, works: list[Awaitable[Any]]) -> None:
-        seconds = await timed(lambda: in_turns(_IN_FLIGHT, works))
-        rates[what].append(len(works) / seconds)
+    rates: dict[str, list[float]] = {"PATCH": [], "watched PATCH": [], "allocate": []}
 
     async with stage.fleet("middle") as fleet:
+        steps: dict[str, Callable[[], Awaitable[Any]]] = {
+            "PATCH": plain.patch,
+            "watched PATCH": plain.patch,
+            "allocate": fleet.allocate,
+        }
         await in_turns(_IN_FLIGHT, [plain.patch() for _ in range(2 * _IN_FLIGHT)])
-        for _ in range(3):
-            await rate("PATCH", [plain.patch() for _ in range(size.rush)])
-            await rate("allocate", [fleet.allocate() for _ in range(size.rush)])
+        for _ in range(_ROUNDS):
+            for what in random.sample(sorted(steps), len(steps)):
+                await asyncio.sleep(1)  # what came before is done, and the watch has shown it
+                works = [steps[what]() for _ in range(size.rush)]
+                async with watched(stage, client) if what == "watched PATCH" else nullcontext():
+                    seconds = await timed(partial(in_turns, _IN_FLIGHT, works))
+                rates[what].append(len(works) / seconds)
             await stage.reset(client, "middle")
-            await asyncio.sleep(1)  # the watch shows it
     each = size.rush // _PROCESSES
     plainly = await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, each)
     together = await asyncio.to_thread(at_once, _PROCESSES, allocate_many, stage, each)
@@ -227,6 +232,12 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
             at_least=True,
         ),
         Line(
+            f"{_IN_FLIGHT} in flight, watched PATCH",
+            statistics.median(rates["watched PATCH"]),
+            statistics.median(rates["PATCH"]),
+            "/s",
+        ),
+        Line(
             f"{_PROCESSES} processes, rate",
             _rate(together),
             _rate(plainly),
@@ -236,6 +247,18 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
         ),
         Line(f"{_PROCESSES} processes, given twice", doubles, None, "servers", 0),
     ]
+
+
+@asynccontextmanager
+async def watched(stage: Stage, client: KubeClient) -> AsyncIterator[None]:
+    """Watch the plain Pods, as a fleet does its own: what that alone costs the API server."""
+    reflector = Reflector(client, pods(stage.namespace), {"labelSelector": f"{PLAIN}=true"})
+    reflector.start()
+    try:
+        await reflector.wait_synced(30)
+        yield
+    finally:
+        await reflector.stop()
 
 
 def _rate(told: list[tuple[float, float, list[str]]]) -> float:
