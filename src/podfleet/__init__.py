@@ -58,6 +58,7 @@ from podfleet.model import (
 from podfleet.model.rules import Rule
 from podfleet.model.workload import StatefulSet
 from podfleet.ports import PortPool
+from podfleet.scaling import Buffer, Chain, Demand, Load, ScalingPolicy, Schedule, Window
 from podfleet.sync import Fleet, FleetServer, wait_gone, wait_reachable, wait_ready
 from podfleet.waiters import async_wait_gone, async_wait_reachable, async_wait_ready
 
@@ -69,15 +70,18 @@ __all__ = [
     "ApiError",
     "AsyncFleet",
     "AsyncFleetServer",
+    "Buffer",
     "ByHeader",
     "ByHost",
     "ByPath",
     "ByPort",
+    "Chain",
     "Cluster",
     "ClusterView",
     "ConfigurationError",
     "Conflict",
     "Contended",
+    "Demand",
     "Diagnosis",
     "Endpoint",
     "Exhausted",
@@ -94,6 +98,7 @@ __all__ = [
     "HostPort",
     "Invalid",
     "IstioRoute",
+    "Load",
     "NodeAddress",
     "NodePortPerPod",
     "NotFound",
@@ -107,6 +112,8 @@ __all__ = [
     "Resource",
     "Route",
     "Rule",
+    "ScalingPolicy",
+    "Schedule",
     "ServerError",
     "ServerFailed",
     "ServerState",
@@ -116,6 +123,7 @@ __all__ = [
     "Unauthorized",
     "Verdict",
     "WaitTimeout",
+    "Window",
     "async_wait_gone",
     "async_wait_reachable",
     "async_wait_ready",

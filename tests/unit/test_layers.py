@@ -13,7 +13,7 @@ LAYERS = (
     {"diagnosis", "gameserver"},
     {"errors"},
     {"model"},
-    {"ports"},
+    {"ports", "scaling"},
     {"exposure"},
     {"kube", "manifests"},
     {"waiters"},
