@@ -9,7 +9,6 @@ both. A watch in a process of its own tells when the API server shows the Pod Re
 import argparse
 import asyncio
 import json
-import math
 import shutil
 import statistics
 import sys
@@ -19,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.figures import quantile
 from benchmarks.stage import namespace as bench_namespace
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
 from podfleet.kube import KubeClient
@@ -169,7 +169,7 @@ def report(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     print(f"{'':14}{'median':>9}{'p90':>9}{'max':>9}   (ms after Ready)   x PATCH")
     figures = {}
     for name, values in times.items():
-        p90 = sorted(values)[math.ceil(0.9 * len(values)) - 1]
+        p90 = quantile(values, 0.9)
         row = {"median": statistics.median(values), "p90": p90, "max": max(values)}
         figures[name] = {key: value * 1000 for key, value in row.items()}
         figures[name]["ratio"] = row["median"] / base

@@ -16,6 +16,7 @@ from typing import Any, Final
 from attrs import asdict, frozen
 
 from benchmarks.day import HOUR, ZONE, Match, Sample, Simulation, day
+from benchmarks.figures import quantile
 from podfleet import Buffer, Chain, Demand, Load, Schedule, Window
 from podfleet.scaling import Policy, as_policy
 
@@ -76,14 +77,14 @@ def simulate(name: str, matches: list[Match]) -> Outcome:
     """Return a policy's day."""
     simulation = Simulation(as_policy(name, POLICIES[name]))
     simulation.run(matches)
-    waits = sorted(simulation.waits)
+    waits = simulation.waits
     waited = [wait for wait in waits if wait > 0]
     return Outcome(
         policy=name,
         allocations=sum(match.at >= 0 for match in matches),
         misses=simulation.misses,
         mean_wait=math.fsum(waited) / len(waited) if waited else 0.0,
-        p99_wait=waits[math.ceil(0.99 * len(waits)) - 1],
+        p99_wait=quantile(waits, 0.99),
         idle_hours=simulation.idle / HOUR,
         unused=simulation.unused,
         samples=simulation.samples,

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import gc
 import json
-import math
 import os
 import random
 import statistics
@@ -24,6 +23,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from benchmarks.figures import quantile
 from benchmarks.stage import PLAIN, Stage, in_turns, namespace
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.fleet.claiming.claim import Claim
@@ -31,6 +31,7 @@ from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
+from podfleet.model.manifest import name_of
 from podfleet.model.names import REVISION
 from tests.cluster import cluster as test_cluster
 from tests.cluster.crowd import fake_nodes
@@ -125,11 +126,6 @@ async def timed(work: Callable[[], Awaitable[Any]]) -> float:
     before = time.perf_counter()
     await work()
     return time.perf_counter() - before
-
-
-def quantile(values: list[float], share: float) -> float:
-    """Return the value below which that share is."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 async def one_at_a_time(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
@@ -313,9 +309,10 @@ def choosing(size: Size) -> list[Line]:
     for count in (size.small, size.large):
         store = Store()
         free = FreeServers(store, "r", "packed")
-        store.listen(lambda change, free=free: free.follow(Sighting(change.name, change.after)))  # type: ignore[misc]
         for number in range(count):
-            store.observe(_ready(number))
+            pod = _ready(number)
+            store.observe(pod)
+            free.follow(Sighting(name_of(pod), pod))
         before = time.perf_counter()
         for _ in range(size.small):
             assert free.take(Wish()) is not None

@@ -46,7 +46,7 @@ class _Kept:
 
     def pack(self) -> None:
         if not isinstance(self.data, bytes):
-            # Read by this very process only; a fifth of the time that JSON takes.
+            # Read by this very process only; half the time that JSON takes.
             self.data = zlib.compress(marshal.dumps(cast("dict[str, Any]", self.data)), level=1)
 
     def unpack(self) -> Manifest:

@@ -41,9 +41,6 @@ class Ranking:
         self._value_of: dict[str, float] = {}
         self._width = width
 
-    def __len__(self) -> int:
-        return len(self._order)
-
     def __contains__(self, server: str) -> bool:
         return server in self._value_of
 
