@@ -41,7 +41,7 @@ from podfleet.exposure import (
     Route,
     own_service,
 )
-from podfleet.fleet import AsyncFleet, AsyncFleetServer
+from podfleet.fleet import AsyncFleet, AsyncFleetGroup, AsyncFleetServer
 from podfleet.kube import Cluster
 from podfleet.model import (
     Diagnosis,
@@ -59,7 +59,7 @@ from podfleet.model.rules import Rule
 from podfleet.model.workload import StatefulSet
 from podfleet.ports import PortPool
 from podfleet.scaling import Buffer, Chain, Demand, Load, ScalingPolicy, Schedule, Window
-from podfleet.sync import Fleet, FleetServer, wait_gone, wait_reachable, wait_ready
+from podfleet.sync import Fleet, FleetGroup, FleetServer, wait_gone, wait_reachable, wait_ready
 from podfleet.waiters import async_wait_gone, async_wait_reachable, async_wait_ready
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "AlreadyExists",
     "ApiError",
     "AsyncFleet",
+    "AsyncFleetGroup",
     "AsyncFleetServer",
     "Buffer",
     "ByHeader",
@@ -88,6 +89,7 @@ __all__ = [
     "ExposureStrategy",
     "Finding",
     "Fleet",
+    "FleetGroup",
     "FleetServer",
     "FleetStatus",
     "Forbidden",

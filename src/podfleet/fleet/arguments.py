@@ -6,18 +6,91 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from podfleet.errors import ConfigurationError
+from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.pool.packing import Selector
+from podfleet.fleet.spec import FleetSpec
 from podfleet.model import GameServer, ServerState
-from podfleet.model.names import check_label
+from podfleet.model.names import (
+    check_annotations,
+    check_label,
+    check_labels,
+    check_metadata,
+    check_session,
+    check_slots,
+)
 
-__all__ = ["Select", "check_recycle", "check_seconds", "check_state", "check_wish"]
+__all__ = [
+    "Select",
+    "asked",
+    "asked_to_reserve",
+    "check_recycle",
+    "check_request",
+    "check_sharing",
+    "check_state",
+]
 
 Select: TypeAlias = Mapping[str, str] | Sequence[Mapping[str, str]]
 """Labels that a server must have, or several such, the best first."""
 
 _SELECT = "must be labels ({'map': 'desert'}), or a list of them"
 _LONGEST = 2**31 - 1  # seconds: activeDeadlineSeconds is an int32
+
+
+def asked(
+    spec: FleetSpec,
+    session: str | None,
+    *,
+    timeout: float,
+    slots: int = 1,
+    metadata: Mapping[str, str] | None = None,
+    limit: float | None = None,
+    select: Select | None = None,
+    prefer: Callable[[GameServer], float] | None = None,
+    reservation: GameServer | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> tuple[Claim, Wish]:
+    """Return what ``allocate`` is to write, and on which server, or refuse its arguments."""
+    check_seconds("timeout", timeout)
+    _check_shared(spec, slots, [metadata, limit, labels, annotations, reservation])
+    claim = Claim(
+        session=None if session is None else check_session(session),
+        slots=slots,
+        labels=check_labels("labels", labels or {}),
+        annotations=check_annotations("annotations", annotations or {}),
+        metadata=check_metadata("metadata", metadata or {}),
+        limit=None if limit is None else check_seconds("limit", limit),
+    )
+    return claim, _wish(spec, select, prefer, slots)
+
+
+def asked_to_reserve(
+    spec: FleetSpec,
+    seconds: float,
+    timeout: float,
+    select: Select | None,
+    prefer: Callable[[GameServer], float] | None,
+) -> tuple[Claim, Wish]:
+    """Return what ``reserve`` is to write, and on which server, or refuse its arguments."""
+    check_seconds("timeout", timeout)
+    _check_shared(spec, 1, [seconds])
+    return Claim(reserve=check_seconds("seconds", seconds)), _wish(spec, select, prefer, 1)
+
+
+def check_sharing(spec: FleetSpec) -> None:
+    """Refuse ``join`` and ``leave`` where no sessions share a server."""
+    if spec.template.slots is None:
+        raise ConfigurationError(
+            "GameServerTemplate.slots",
+            None,
+            "no sessions share a server of this fleet: set it to the slots of a server",
+        )
+
+
+def check_request(value: str | None) -> str | None:
+    """Return a caller's own name for a change, if it is one."""
+    return None if value is None else check_session(value, "request")
 
 
 def check_seconds(name: str, value: float) -> float:
@@ -30,22 +103,28 @@ def check_seconds(name: str, value: float) -> float:
     return value
 
 
-def check_wish(
+def _check_shared(spec: FleetSpec, slots: int, others: Sequence[object]) -> None:
+    """Refuse what does not go together: a shared server is not one session's alone."""
+    most = spec.template.slots or 1
+    if check_slots("slots", slots) > most:
+        raise ConfigurationError("slots", slots, f"a server of this fleet has {most} slot(s)")
+    given = [value for value in others if value is not None]
+    if spec.template.slots is not None and given:
+        raise ConfigurationError(
+            "allocate",
+            given[0],
+            "a server that sessions share has no labels, metadata, time or reservation of one",
+        )
+
+
+def _wish(
+    spec: FleetSpec,
     select: Select | None,
     prefer: Callable[[GameServer], float] | None,
     slots: int,
-    *,
-    ordered: bool,
 ) -> Wish:
-    """Return which server these arguments ask for, or refuse them.
-
-    Args:
-        select: As ``allocate`` was given it.
-        prefer: Likewise.
-        slots: Likewise.
-        ordered: Whether the fleet's servers have an order of their own: a StatefulSet's.
-    """
-    if ordered and (select is not None or prefer is not None):
+    """Return which server these arguments ask for, or refuse them."""
+    if spec.workload is not None and (select is not None or prefer is not None):
         name, value = ("select", select) if select is not None else ("prefer", prefer)
         raise ConfigurationError(
             name, value, "a fleet over a StatefulSet takes its lowest free server"

@@ -59,7 +59,7 @@ class Core:
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, client, self.store)
-        self.releases = Releases(spec, namespace, client, self.store, self.claims)
+        self.releases = Releases(spec, namespace, client, self.store)
         self.seats = Seats(self.claims)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)

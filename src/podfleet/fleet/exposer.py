@@ -6,7 +6,14 @@ import asyncio
 import logging
 import time
 
-from podfleet.errors import AlreadyExists, ApiError, Forbidden, NotFound, PodfleetError
+from podfleet.errors import (
+    AlreadyExists,
+    ApiError,
+    ConfigurationError,
+    Forbidden,
+    NotFound,
+    PodfleetError,
+)
 from podfleet.exposure import ClusterView, Resource
 from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
@@ -108,6 +115,16 @@ class Exposer:
             shared=await self._shared.show(),
         )
         return self._strategy.endpoints(pod, self._spec.template, view)
+
+    async def shown(self, pod: Manifest, *, fresh: bool = False) -> tuple[Endpoint, ...]:
+        """Return the endpoints that are known, as `endpoints` does; none if there are none.
+
+        Listing servers must not fail for one without an address.
+        """
+        try:
+            return await self.endpoints(pod, fresh=fresh) or ()
+        except ConfigurationError:
+            return ()
 
     def forget(self, change: Change) -> None:
         """Drop what was known of a server that is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -12,12 +12,13 @@ from podfleet.errors import ConfigurationError, NotFound
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet.arguments import (
     Select,
+    asked,
+    asked_to_reserve,
     check_recycle,
-    check_seconds,
+    check_request,
+    check_sharing,
     check_state,
-    check_wish,
 )
-from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.core import Core
 from podfleet.fleet.handle import AsyncFleetServer
 from podfleet.fleet.pool.packing import Packing
@@ -38,9 +39,6 @@ from podfleet.model import (
 )
 from podfleet.model.names import (
     SLOTS,
-    check_annotations,
-    check_labels,
-    check_metadata,
     check_session,
     check_slots,
 )
@@ -108,7 +106,7 @@ class AsyncFleet:
         ready: int = 0,
         packing: Packing | Value = "packed",
     ) -> None:
-        self._spec = FleetSpec(
+        self.spec = FleetSpec(  # not public, but for a group of fleets
             name=name,
             template=template,
             exposure=exposure,
@@ -126,17 +124,17 @@ class AsyncFleet:
     @property
     def name(self) -> str:
         """The fleet's name."""
-        return self._spec.name
+        return self.spec.name
 
     @property
     def revision(self) -> str:
         """The present template's: the label ``podfleet.dev/revision`` of its servers."""
-        return self._spec.revision
+        return self.spec.revision
 
     @property
     def exposure(self) -> ExposureStrategy:
         """How clients reach a server; its ``pool`` tells what is in use."""
-        return self._spec.exposure
+        return self.spec.exposure
 
     def manifests(self, service_account: str | None = None) -> tuple[Manifest, ...]:
         """Return what an administrator applies once: an account, its rights, shared objects.
@@ -149,9 +147,9 @@ class AsyncFleet:
             The ServiceAccount; the Role, ClusterRole and bindings that this very fleet needs,
             and no more; the objects that its servers share. Ready for ``kubectl apply``.
         """
-        namespace = self._spec.namespace or "default"
+        namespace = self.spec.namespace or "default"
         account = service_account or f"{namespace}/podfleet-{self.name}"
-        return administration(self.name, namespace, account, self._spec.rules, self._spec.shared)
+        return administration(self.name, namespace, account, self.spec.rules, self.spec.shared)
 
     async def preflight(self) -> tuple[Finding, ...]:
         """Return what would keep this fleet from working; writes nothing.
@@ -163,10 +161,10 @@ class AsyncFleet:
         Raises:
             PodfleetError: The cluster cannot be asked: no connection, or it does not know us.
         """
-        client = KubeClient(self._spec.cluster)
+        client = KubeClient(self.spec.cluster)
         try:
             connection = await client.connect()
-            return await preflight(self._spec, client, self._spec.namespace or connection.namespace)
+            return await preflight(self.spec, client, self.spec.namespace or connection.namespace)
         finally:
             await client.close()
 
@@ -256,18 +254,20 @@ class AsyncFleet:
             Forbidden: Rights are missing; the message names them.
             ConfigurationError: A wrong argument, or the node shows no public address.
         """
-        check_seconds("timeout", timeout)
-        self._check_shared(slots, [metadata, limit, labels, annotations, reservation])
-        claim = Claim(
-            session=None if session is None else check_session(session),
+        claim, wish = asked(
+            self.spec,
+            session,
+            timeout=timeout,
             slots=slots,
-            labels=check_labels("labels", labels or {}),
-            annotations=check_annotations("annotations", annotations or {}),
-            metadata=check_metadata("metadata", metadata or {}),
-            limit=None if limit is None else check_seconds("limit", limit),
+            metadata=metadata,
+            limit=limit,
+            select=select,
+            prefer=prefer,
+            reservation=reservation,
+            labels=labels,
+            annotations=annotations,
         )
-        wish = check_wish(select, prefer, slots, ordered=self._spec.workload is not None)
-        pod, endpoints = await self._here().allocate(claim, wish, timeout, reservation)
+        pod, endpoints = await self.here().allocate(claim, wish, timeout, reservation)
         return self._handle(pod, endpoints, claim.key if has_slots(pod) else None)
 
     async def reserve(
@@ -295,11 +295,8 @@ class AsyncFleet:
         Raises:
             PodfleetError: As `allocate`.
         """
-        check_seconds("timeout", timeout)
-        self._check_shared(1, [seconds])
-        claim = Claim(reserve=check_seconds("seconds", seconds))
-        wish = check_wish(select, prefer, 1, ordered=self._spec.workload is not None)
-        return self._handle(*await self._here().allocate(claim, wish, timeout))
+        claim, wish = asked_to_reserve(self.spec, seconds, timeout, select, prefer)
+        return self._handle(*await self.here().allocate(claim, wish, timeout))
 
     async def join(
         self, session: str, *, slots: int = 1, request: str | None = None
@@ -320,10 +317,10 @@ class AsyncFleet:
             Exhausted: Its server has not as many slots free.
             ConfigurationError: Servers of this fleet are not shared.
         """
-        self._check_sharing()
+        check_sharing(self.spec)
         check_slots("slots", slots)
         core = await self._running()
-        pod = await core.seats.join(check_session(session), slots, _request(request))
+        pod = await core.seats.join(check_session(session), slots, check_request(request))
         return self._handle(pod, await core.exposer.until_exposed(pod), session)
 
     async def leave(
@@ -339,12 +336,12 @@ class AsyncFleet:
         Raises:
             ConfigurationError: Servers of this fleet are not shared.
         """
-        self._check_sharing()
+        check_sharing(self.spec)
         if slots is not None:
             check_slots("slots", slots)
         core = await self._running()
-        if await core.seats.leave(check_session(session), slots, _request(request)):
-            core.in_background(core.releases.strike(session))
+        if await core.seats.leave(check_session(session), slots, check_request(request)):
+            core.in_background(core.claims.strike(session))
 
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, by whichever replica.
@@ -438,7 +435,7 @@ class AsyncFleet:
             Contended: Other backends changed the set each time.
         """
         check_replicas("replicas", replicas)
-        if self._spec.workload is None:
+        if self.spec.workload is None:
             raise ConfigurationError(
                 "Fleet.workload", None, "only a fleet over a StatefulSet has a number of servers"
             )
@@ -480,55 +477,29 @@ class AsyncFleet:
             return
         session = await core.releases.release(pod, keep=recycle)
         if session is not None:
-            core.in_background(core.releases.strike(session))
+            core.in_background(core.claims.strike(session))
 
-    def _check_sharing(self) -> None:
-        if self._spec.template.slots is None:
-            raise ConfigurationError(
-                "GameServerTemplate.slots",
-                None,
-                "no sessions share a server of this fleet: set it to the slots of a server",
-            )
+    def here(self) -> Running:
+        """Return what runs in this event loop: connections and watches belong to one.
 
-    def _check_shared(self, slots: int, others: Sequence[object]) -> None:
-        """Refuse what does not go together: a shared server is not one session's alone."""
-        most = self._spec.template.slots or 1
-        if check_slots("slots", slots) > most:
-            raise ConfigurationError("slots", slots, f"a server of this fleet has {most} slot(s)")
-        given = [value for value in others if value is not None]
-        if self._spec.template.slots is not None and given:
-            raise ConfigurationError(
-                "allocate",
-                given[0],
-                "a server that sessions share has no labels, metadata, time or reservation of one",
-            )
-
-    def _here(self) -> Running:
-        """Return what runs in this event loop: connections and watches belong to one."""
+        :meta private:
+        """
         loop = asyncio.get_running_loop()
         running = self._running_in.get(loop)
         if running is None:
-            running = self._running_in[loop] = Running(self._spec)
+            running = self._running_in[loop] = Running(self.spec)
         return running
 
     async def _running(self) -> Core:
-        return await self._here().start(START_TIMEOUT)
+        return await self.here().start(START_TIMEOUT)
 
     async def _server(
         self, core: Core, pod: Manifest, *, fresh: bool = False, session: str | None = None
     ) -> AsyncFleetServer:
-        try:
-            endpoints = await core.exposer.endpoints(pod, fresh=fresh)
-        except ConfigurationError:
-            endpoints = None  # listing must not fail for one server without an address
-        return self._handle(pod, endpoints or (), session)
+        return self._handle(pod, await core.exposer.shown(pod, fresh=fresh), session)
 
     def _handle(
         self, pod: Manifest, endpoints: tuple[Endpoint, ...], session: str | None = None
     ) -> AsyncFleetServer:
         values = values_from_pod(pod, endpoints, ready=is_ready(pod), session=session)
         return AsyncFleetServer(**values, fleet=self)
-
-
-def _request(value: str | None) -> str | None:
-    return None if value is None else check_session(value, "request")

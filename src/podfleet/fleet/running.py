@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import define, field
 
-from podfleet.errors import AllocationError, AllocationTimeout
-from podfleet.fleet.claiming.allocation import Allocation
+from podfleet.errors import AllocationError
+from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tending.refill import Refill
-from podfleet.fleet.turns import Turns
 from podfleet.kube import KubeClient
-from podfleet.model import Endpoint, GameServer, Manifest
+from podfleet.model import GameServer
 
-__all__ = ["START_TIMEOUT", "Allocated", "Running"]
+__all__ = ["START_TIMEOUT", "Running"]
 
 START_TIMEOUT = 30.0  # seconds for the first list
-
-Allocated = tuple[Manifest, tuple[Endpoint, ...]]
-"""A claimed Pod and its endpoints."""
 
 
 @define(eq=False)
@@ -49,7 +47,7 @@ class Running:
         self._refill: Refill | None = None
         self._starting = asyncio.Lock()
         self._calls: set[_Call] = set()
-        self._sessions = Turns()
+        self._asking = Asking()
 
     async def start(self, timeout: float) -> Core:
         """Connect and read the fleet from the cluster, unless that is done.
@@ -92,12 +90,26 @@ class Running:
         self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None = None
     ) -> Allocated:
         """Return a claimed server; cancelled, it leaves none."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        with self.under_way():
+            # Until it is connected, the cause of the delay is known best by what is waited for.
+            core = await self.start(min(timeout, START_TIMEOUT))
+            members = Members(f"fleet {self._spec.name}", core.claims, (core,))
+            return await self._asking.allocate(members, claim, wish, deadline, reservation)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Have `stop` end what this block does, and wait for its clean-up.
+
+        Raises:
+            AllocationError: `stop` ended it.
+        """
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         call = _Call(task)
         self._calls.add(call)
         try:
-            return await self._allocate(claim, wish, timeout, reservation)
+            yield
         except asyncio.CancelledError:
             if call.stopped and task.uncancel() == 0:  # by `stop`, and by nobody else
                 raise AllocationError(
@@ -107,28 +119,3 @@ class Running:
         finally:
             self._calls.discard(call)
             call.over.set()
-
-    async def _allocate(
-        self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None
-    ) -> Allocated:
-        deadline = asyncio.get_running_loop().time() + timeout
-        # Until it is connected, the cause of the delay is known best by what is waited for.
-        core = await self.start(min(timeout, START_TIMEOUT))
-        async with AsyncExitStack() as stack:
-            if claim.session is not None:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await stack.enter_async_context(self._sessions.turn(claim.session))
-                        if core.claims.shown(claim.session) and (
-                            found := await core.claims.find(claim.session)
-                        ):
-                            # Its Service or route may have been deleted behind our back.
-                            return found, await core.exposer.until_exposed(found, fresh=True)
-                except TimeoutError:
-                    raise AllocationTimeout(
-                        f"fleet {self._spec.name}: within {timeout:g} s the API server did not "
-                        f"answer, another call for session {claim.session!r} was not done, or the "
-                        "endpoint of its server was not known"
-                    ) from None
-            left = max(0.0, deadline - asyncio.get_running_loop().time())
-            return await Allocation(core, claim, wish, left, reservation).run()

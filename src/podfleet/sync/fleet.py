@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from attrs import field, frozen
 
@@ -30,11 +30,15 @@ from podfleet.sync.portal import portal
 __all__ = ["Fleet", "FleetServer"]
 
 
+class _Releases(Protocol):
+    def release(self, server: GameServer, *, recycle: bool = False) -> None: ...
+
+
 @frozen(kw_only=True)
 class FleetServer(GameServer):
-    """A `GameServer` of a `Fleet`."""
+    """A `GameServer` of a `Fleet`, or of a `FleetGroup`."""
 
-    _fleet: Fleet = field(repr=False, eq=False)
+    _fleet: _Releases = field(repr=False, eq=False)
 
     def release(self, *, recycle: bool = False) -> None:
         """End the match: see `AsyncFleet.release`."""
@@ -126,15 +130,15 @@ class Fleet:
 
     def preflight(self) -> tuple[Finding, ...]:
         """Return what would keep this fleet from working: see `AsyncFleet.preflight`."""
-        return portal.run(self._own().preflight())
+        return portal.run(self.own().preflight())
 
     def start(self) -> None:
         """Connect and read the fleet from the cluster: see `AsyncFleet.start`."""
-        portal.run(self._own().start())
+        portal.run(self.own().start())
 
     def stop(self) -> None:
         """End the watch; the servers keep running: see `AsyncFleet.stop`."""
-        portal.run(self._own().stop())
+        portal.run(self.own().stop())
 
     def __enter__(self) -> Self:
         """Start."""
@@ -169,7 +173,7 @@ class Fleet:
         Interrupted by Ctrl-C it leaves no Pod and no port, then raises `KeyboardInterrupt`.
         """
         server = portal.run(
-            self._own().allocate(
+            self.own().allocate(
                 session,
                 timeout=timeout,
                 slots=slots,
@@ -194,52 +198,54 @@ class Fleet:
     ) -> FleetServer:
         """Hold a ready server for a moment: see `AsyncFleet.reserve`."""
         server = portal.run(
-            self._own().reserve(seconds, timeout=timeout, select=select, prefer=prefer)
+            self.own().reserve(seconds, timeout=timeout, select=select, prefer=prefer)
         )
         return self._handle(server)
 
     def join(self, session: str, *, slots: int = 1, request: str | None = None) -> FleetServer:
         """Take more slots for a session: see `AsyncFleet.join`."""
-        return self._handle(portal.run(self._own().join(session, slots=slots, request=request)))
+        return self._handle(portal.run(self.own().join(session, slots=slots, request=request)))
 
     def leave(self, session: str, *, slots: int | None = None, request: str | None = None) -> None:
         """Give a session's slots back: see `AsyncFleet.leave`."""
-        portal.run(self._own().leave(session, slots=slots, request=request))
+        portal.run(self.own().leave(session, slots=slots, request=request))
 
     def find(self, session: str) -> FleetServer | None:
         """Return the server of a session, or ``None``: see `AsyncFleet.find`."""
-        server = portal.run(self._own().find(session))
+        server = portal.run(self.own().find(session))
         return None if server is None else self._handle(server)
 
     def get(self, name: str) -> FleetServer:
         """Return a server by its name: see `AsyncFleet.get`."""
-        return self._handle(portal.run(self._own().get(name)))
+        return self._handle(portal.run(self.own().get(name)))
 
     def servers(self, state: ServerState | str | None = None) -> list[FleetServer]:
         """Return the fleet's servers, oldest first: see `AsyncFleet.servers`."""
-        return [self._handle(server) for server in portal.run(self._own().servers(state))]
+        return [self._handle(server) for server in portal.run(self.own().servers(state))]
 
     def status(self) -> FleetStatus:
         """Return how many servers are in which state: see `AsyncFleet.status`."""
-        return portal.run(self._own().status())
+        return portal.run(self.own().status())
 
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""
-        return portal.run(self._own().reconcile(timeout))
+        return portal.run(self.own().reconcile(timeout))
 
     def scale(self, replicas: int, *, timeout: float = 30.0) -> int:
         """Bring a fleet over a `StatefulSet` to so many servers: see `AsyncFleet.scale`."""
-        return portal.run(self._own().scale(replicas, timeout=timeout))
+        return portal.run(self.own().scale(replicas, timeout=timeout))
 
     def release(self, server: GameServer | str, *, recycle: bool = False) -> None:
         """End a match: see `AsyncFleet.release`."""
-        portal.run(self._own().release(server, recycle=recycle))
+        portal.run(self.own().release(server, recycle=recycle))
 
-    def _own(self) -> AsyncFleet:
+    def own(self) -> AsyncFleet:
         """Return this process's own fleet: a connection must not be used on both sides of a fork.
 
         The parent's is kept, for if it were collected here it would shut down TLS on sockets
         that the parent still uses.
+
+        :meta private:
         """
         if self._process != os.getpid():
             self._inherited.append(self._fleet)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import evolve
 
@@ -19,31 +20,47 @@ from podfleet.fleet.claiming.registration import (
     registration_of,
     registrations,
 )
-from podfleet.kube import KubeClient, Store
+from podfleet.kube import KubeClient
 from podfleet.kube.paths import pods
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
 
-__all__ = ["Claims"]
+__all__ = ["Claims", "Shown"]
 
 _log = logging.getLogger(__name__)
 
 _AGAIN = (0.05, 10.0)  # seconds, doubled, until a clean-up that failed is tried again
 
 
+class Shown(Protocol):
+    """Where claims learn what a watch has shown, and tell what they have read."""
+
+    def find(self, key: str) -> Sequence[Manifest]:
+        """Return the servers of a session."""
+
+    def get(self, name: str) -> Manifest | None:
+        """Return a server's Pod, or ``None``."""
+
+    def observe(self, seen: Manifest) -> None:
+        """Take note of a Pod as it is now."""
+
+    def forget(self, seen: Manifest) -> None:
+        """Take note that a Pod is gone."""
+
+
 class Claims:
     """The reads and writes that claims are made of.
 
     Args:
-        fleet: The fleet's name.
+        fleet: The fleet's name, or that of a group of fleets: under it sessions meet.
         namespace: The fleet's namespace.
         client: The transport.
-        store: The fleet's Pods, indexed by their sessions.
+        store: The servers, indexed by their sessions.
     """
 
-    def __init__(self, fleet: str, namespace: str, client: KubeClient, store: Store) -> None:
+    def __init__(self, fleet: str, namespace: str, client: KubeClient, store: Shown) -> None:
         self._fleet = fleet
         self._namespace = namespace
         self._client = client
@@ -104,12 +121,18 @@ class Claims:
         return None
 
     async def strike(self, session: str) -> None:
-        """Remove a session's registration if it is over."""
-        registration = await self._registered(session)
-        if registration is not None:
-            pod = await self._read(registration.candidate)
-            if standing(pod, registration.candidate, session) is Standing.OVER:
-                await self.carry_out(protocol.Strike(registration), Claim())
+        """Remove a session's registration if it is over, and if that can be known now.
+
+        Left behind, it stands in nobody's way, and goes with its Pod.
+        """
+        try:
+            registration = await self._registered(session)
+            if registration is not None:
+                pod = await self._read(registration.candidate)
+                if standing(pod, registration.candidate, session) is Standing.OVER:
+                    await self.carry_out(protocol.Strike(registration), Claim())
+        except PodfleetError as error:
+            _log.debug("session %r: its registration goes with its Pod: %s", session, error)
 
     async def find(self, session: str) -> Manifest | None:
         """Return a session's server, whichever replica claimed it, as it is now."""

@@ -6,11 +6,8 @@ if we die after each line? A recycled server's old registration is over, and goe
 
 from __future__ import annotations
 
-import logging
-
-from podfleet.errors import Conflict, Invalid, NotFound, PodfleetError
+from podfleet.errors import Conflict, Invalid, NotFound
 from podfleet.fleet.claiming.claim import free_again, recycle
-from podfleet.fleet.claiming.claims import Claims
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
@@ -22,8 +19,6 @@ from podfleet.model.slots import has_slots
 
 __all__ = ["Releases"]
 
-_log = logging.getLogger(__name__)
-
 
 class Releases:
     """Ends allocations and reservations.
@@ -33,17 +28,13 @@ class Releases:
         namespace: The fleet's namespace.
         client: The transport.
         store: The fleet's Pods.
-        claims: To remove a session's registration.
     """
 
-    def __init__(
-        self, spec: FleetSpec, namespace: str, client: KubeClient, store: Store, claims: Claims
-    ) -> None:
+    def __init__(self, spec: FleetSpec, namespace: str, client: KubeClient, store: Store) -> None:
         self._spec = spec
         self._namespace = namespace
         self._client = client
         self._store = store
-        self._claims = claims
 
     async def release(self, pod: Manifest, *, keep: bool) -> str | None:
         """End whatever holds a Pod; return the session whose registration is over with it.
@@ -61,13 +52,6 @@ class Releases:
             except NotFound:
                 break
         return None
-
-    async def strike(self, session: str) -> None:
-        """Remove the registration of a session whose server was recycled, if it can be."""
-        try:
-            await self._claims.strike(session)
-        except PodfleetError as error:
-            _log.debug("session %r: its registration goes with its Pod: %s", session, error)
 
     async def _end(self, seen: Manifest, *, keep: bool) -> str | None:
         path = pods(self._namespace, name_of(seen))

@@ -1,0 +1,64 @@
+"""`Asking`: calls of ``allocate`` in one event loop; those for one session come one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TypeAlias
+
+from podfleet.errors import AllocationTimeout
+from podfleet.fleet.claiming.allocation import Allocation
+from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.members import Members
+from podfleet.fleet.claiming.turns import Turns
+from podfleet.fleet.pool.free import Wish
+from podfleet.model import Endpoint, GameServer, Manifest
+
+__all__ = ["Allocated", "Asking"]
+
+Allocated: TypeAlias = tuple[Manifest, tuple[Endpoint, ...]]
+"""A claimed Pod and its endpoints."""
+
+
+class Asking:
+    """Answers calls of ``allocate``."""
+
+    def __init__(self) -> None:
+        self._sessions = Turns()
+
+    async def allocate(
+        self,
+        members: Members,
+        claim: Claim,
+        wish: Wish,
+        deadline: float,
+        reservation: GameServer | None = None,
+    ) -> Allocated:
+        """Return a claimed server: the session's own, or a new one.
+
+        Args:
+            members: The fleets.
+            claim: What to write on the server.
+            wish: Which server it is to be.
+            deadline: Seconds on the event loop's clock, for everything together.
+            reservation: A server that was reserved for this.
+        """
+        async with AsyncExitStack() as stack:
+            if claim.session is not None:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await stack.enter_async_context(self._sessions.turn(claim.session))
+                        if members.claims.shown(claim.session) and (
+                            found := await members.claims.find(claim.session)
+                        ):
+                            # Its Service or route may have been deleted behind our back.
+                            exposer = members.of(found).exposer
+                            return found, await exposer.until_exposed(found, fresh=True)
+                except TimeoutError:
+                    raise AllocationTimeout(
+                        f"{members.name}: the time was up while the API server did not answer, "
+                        f"another call for session {claim.session!r} was not done, or the "
+                        "endpoint of its server was not known"
+                    ) from None
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            return await Allocation(members, claim, wish, left, reservation).run()

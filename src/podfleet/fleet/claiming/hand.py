@@ -1,0 +1,162 @@
+"""`Hand`: one fleet's part in an allocation: a server of it, from free or not there to exposed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from podfleet.errors import AllocationError, ApiError
+from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.start import Start
+from podfleet.fleet.core import Core
+from podfleet.fleet.pool.free import Wish
+from podfleet.model import Endpoint, GameServer, Manifest
+from podfleet.model.manifest import annotations_of, name_of, uid_of
+from podfleet.model.names import CLAIM
+from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.slots import sessions_of
+from podfleet.waiters.reachable import until_reachable, until_resolved
+
+__all__ = ["Hand"]
+
+
+class Hand:
+    """What an allocation has of one fleet: the server that it is about to claim.
+
+    Args:
+        core: The running fleet.
+        claim: What to write on the server.
+        wish: Which server it is to be.
+        deadline: Seconds on the event loop's clock.
+    """
+
+    def __init__(self, core: Core, claim: Claim, wish: Wish, deadline: float) -> None:
+        self.core = core
+        self.wish = wish
+        self.start = Start(core, claim, deadline)
+        self.may_start = asyncio.Event()
+        """Set when it is this fleet's turn to start a server, if none is free."""
+        self.pod: Manifest | None = None
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self._claim = claim
+
+    def free(self) -> Manifest | None:
+        """Return a server that is free now, held; ``None`` if none is."""
+        core = self.core
+        if core.replicas is not None:
+            return None
+        return (core.adopt() if self._would_do else None) or core.free.take(self.wish)
+
+    async def obtain(self) -> Manifest:
+        """Return a server, held, as soon as there is one; or the session's own."""
+        core = self.core
+        if core.replicas is not None:
+            pod = await core.replicas.obtain(core.free.held)
+            core.free.hold(name_of(pod))
+            return pod
+        start = self._started if self._would_do else None
+        pod = await core.line.wait(self.wish, self._claim.session, start)
+        if self.start.server != name_of(pod):
+            self.start.clean_up()  # another was free sooner
+        return pod
+
+    async def reserved(self, reservation: GameServer) -> Manifest:
+        """Return the server that was reserved, held.
+
+        Raises:
+            AllocationError: The reservation has run out.
+        """
+        pod = self.core.store.get(reservation.name)
+        if pod is None or uid_of(pod) != reservation.uid:
+            pod = await self.core.read(reservation.name)
+        held = reservation.annotations.get(CLAIM)
+        if (
+            pod is None
+            or uid_of(pod) != reservation.uid
+            or claim_state(pod) is not ClaimState.RESERVED
+            or annotations_of(pod).get(CLAIM) != held
+        ):
+            raise AllocationError(
+                f"{reservation.namespace}/{reservation.name}: its reservation is over: allocate "
+                "without it"
+            )
+        self.core.free.hold(reservation.name)
+        return pod
+
+    async def expose(self, pod: Manifest, until: float) -> bool:
+        """Have a server in hand, exposed and answering.
+
+        Args:
+            pod: The server.
+            until: Seconds on the event loop's clock.
+
+        Returns:
+            Whether it is; not if it cannot have its numbers: then it is on its way out.
+        """
+        self.pod = pod
+        spec = self.core.spec
+        try:
+            self.endpoints = await self.core.exposer.until_exposed(pod)
+        except ApiError as error:
+            if not spec.exposure.refused(error):
+                raise
+            # Its starter was killed before it had found out.
+            self.core.abandon(name_of(pod), self._claim)
+            self.let_go()
+            return False
+        if spec.exposure.resolves:
+            for host in {endpoint.host for endpoint in self.endpoints}:
+                await until_resolved(host, _left(until))
+        await self._probe(until)
+        return True
+
+    async def exposed_by_claim(self, claimed: Manifest) -> tuple[Endpoint, ...]:
+        """Return the endpoints, those that the claim itself brought included: a session's route.
+
+        Die before they are there, and asking for the session again makes them.
+        """
+        assert self.pod is not None
+        wanted, template = self.core.spec.exposure.server_objects, self.core.spec.template
+        if wanted(claimed, template) == wanted(self.pod, template):
+            return self.endpoints
+        return await self.core.exposer.until_exposed(claimed)
+
+    def let_go(self) -> None:
+        """Have others take the server, if nobody has."""
+        if self.pod is not None:
+            self.core.free.let_go(name_of(self.pod))
+            if self.start.server == name_of(self.pod):
+                self.start.server = None  # it is the caller's, or another's
+        self.pod, self.endpoints = None, ()
+        self.core.line.serve()
+
+    def give_back(self, pod: Manifest) -> None:
+        """Have others take a server that was obtained, and is not claimed."""
+        if self._claim.session not in sessions_of(pod):
+            self.core.free.let_go(name_of(pod))
+
+    @property
+    def _would_do(self) -> bool:
+        """Whether a server that the fleet's template makes is one that is wished for."""
+        return self.core.spec.makes_any(self.wish.selectors)
+
+    async def _started(self) -> Manifest:
+        await self.may_start.wait()
+        return await self.start.ready()
+
+    async def _probe(self, until: float) -> None:
+        probe = self.core.spec.probe
+        if probe is False:
+            return
+        payload = probe if isinstance(probe, bytes) else None
+        for endpoint in self.endpoints:
+            if payload is not None or "TCP" in endpoint.protocol.transports:
+                await until_reachable(endpoint, _left(until), payload)
+
+
+_PROBE_MARGIN = 0.1  # seconds
+
+
+def _left(until: float) -> float:
+    """Return the seconds left, less a moment: what did not answer is the better word."""
+    left = until - asyncio.get_running_loop().time() - _PROBE_MARGIN
+    return max(left, _PROBE_MARGIN)

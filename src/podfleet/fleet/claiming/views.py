@@ -1,0 +1,49 @@
+"""`Views`: what the watches of several fleets have shown, as if it were one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from podfleet.kube import Store
+from podfleet.model import Manifest
+from podfleet.model.manifest import labels_of
+from podfleet.model.names import FLEET
+
+__all__ = ["Views"]
+
+
+@frozen
+class Views:
+    """The stores of several fleets, each of which keeps its own servers.
+
+    Args:
+        stores: By the fleets' names.
+    """
+
+    stores: Mapping[str, Store]
+
+    def find(self, key: str) -> Sequence[Manifest]:
+        """Return the servers of a session."""
+        return [pod for store in self.stores.values() for pod in store.find(key)]
+
+    def get(self, name: str) -> Manifest | None:
+        """Return a server's Pod, or ``None``."""
+        found = (store.get(name) for store in self.stores.values())
+        return next((pod for pod in found if pod is not None), None)
+
+    def observe(self, seen: Manifest) -> None:
+        """Take note of a Pod as it is now."""
+        store = self._store(seen)
+        if store is not None:
+            store.observe(seen)
+
+    def forget(self, seen: Manifest) -> None:
+        """Take note that a Pod is gone."""
+        store = self._store(seen)
+        if store is not None:
+            store.forget(seen)
+
+    def _store(self, pod: Manifest) -> Store | None:
+        return self.stores.get(labels_of(pod).get(FLEET, ""))
