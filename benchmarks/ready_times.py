@@ -12,6 +12,7 @@ import time
 
 from podfleet import Cluster
 from podfleet.kube import KubeClient
+from podfleet.kube.events import parse
 from podfleet.kube.paths import pods
 from podfleet.waiters.diagnosis import is_ready
 
@@ -23,7 +24,8 @@ async def follow(kubeconfig: str, namespace: str) -> None:
     query = {"resourceVersion": version, "timeoutSeconds": "3600"}
     print("watching", flush=True)
     seen: set[str] = set()
-    async for event in client.watch(pods(namespace), query, silence=600):
+    async for line in client.watch(pods(namespace), query, silence=600):
+        event = parse(line)
         now = time.monotonic()
         if event is not None and is_ready(event["object"]):
             name = event["object"]["metadata"]["name"]

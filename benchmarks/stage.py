@@ -16,7 +16,7 @@ from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods
 from podfleet.model.manifest import annotations_of, name_of
-from podfleet.model.names import CLAIM, SESSION, new_server_name
+from podfleet.model.names import CLAIM, FLEET, SESSION, new_server_name
 from podfleet.model.server import ClaimState
 from podfleet.waiters.diagnosis import is_ready
 from tests.cluster.crowd import PLACED
@@ -70,11 +70,13 @@ class Stage:
         )
 
     async def plain(self, client: KubeClient, count: int) -> None:
-        """Create Pods of no fleet."""
+        """Create Pods like a fleet's, of no fleet: what a PATCH takes goes by a Pod's size."""
+        spec = FleetSpec(name=PLAIN, template=self.template, exposure=HeadlessDNS())
         for number in range(count):
-            pod = self.template.to_pod()
-            pod["metadata"] |= {"name": f"{PLAIN}-{number}", "labels": {PLAIN: "true"}}
-            pod["spec"]["nodeName"] = f"fake-{number % self.nodes}"
+            pod = self._bound(spec, number)
+            pod["metadata"]["name"] = f"{PLAIN}-{number}"
+            del pod["metadata"]["labels"][FLEET]
+            pod["metadata"]["labels"][PLAIN] = "true"
             await client.create(pods(self.namespace), pod)
 
     async def until_ready(self, client: KubeClient, selector: str, count: int) -> None:

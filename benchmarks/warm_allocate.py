@@ -39,11 +39,11 @@ from tests.cluster.kubectl import kubectl
 from tests.cluster.places import KUBECONFIG
 from tests.live.processes import at_once
 
-_PLAIN = 100
 _NODES = 50
 _IN_FLIGHT = 32
-_ROUNDS = 5
+_ROUNDS = 9
 _PROCESSES = 4
+_MEETINGS = 3
 
 
 @frozen
@@ -55,7 +55,9 @@ class Size:
         middle: Of the one on which processes meet.
         large: Of the large one.
         tries: One at a time.
-        rush: In flight together, in each round.
+        rush: In flight together, in each round; so many Pods are of no fleet, each for one PATCH a
+            round, as each server is for one claim.
+        together: Of all processes together, in each round.
     """
 
     small: int = 100
@@ -63,9 +65,10 @@ class Size:
     large: int = 10_000
     tries: int = 400
     rush: int = 480
+    together: int = 1600
 
 
-QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40)
+QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40, together=40)
 
 
 @frozen
@@ -104,15 +107,16 @@ class Line:
 class Plain:
     """Patches Pods of no fleet, as a claim does, one after the other."""
 
-    def __init__(self, stage: Stage, client: KubeClient) -> None:
+    def __init__(self, stage: Stage, client: KubeClient, size: Size, first: int = 0) -> None:
         self._stage = stage
         self._client = client
-        self._turn = 0
+        self._count = size.rush
+        self._turn = first
 
     async def patch(self) -> None:
         """Send one patch, of the size of a claim's."""
         self._turn += 1
-        name = f"{PLAIN}-{self._turn % _PLAIN}"
+        name = f"{PLAIN}-{self._turn % self._count}"
         seen = {
             "metadata": {"name": name, "uid": "", "labels": {}, "annotations": {}},
             "spec": {},
@@ -130,7 +134,7 @@ async def timed(work: Callable[[], Awaitable[Any]]) -> float:
 
 async def one_at_a_time(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
     """Measure one ``allocate`` after the other, of a small and a large fleet."""
-    plain = Plain(stage, client)
+    plain = Plain(stage, client, size)
     times: dict[str, list[float]] = {name: [] for name in ("PATCH", "small", "large", "session")}
     async with stage.fleet("small") as small, stage.fleet("large") as large:
         for turn in range(size.tries + 20):  # the first ones open connections
@@ -194,7 +198,7 @@ def _sync_cost(stage: Stage, size: Size) -> float:
 
 async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
     """Measure how many a second, from one process and from four."""
-    plain = Plain(stage, client)
+    plain = Plain(stage, client, size)
     rates: dict[str, list[float]] = {"PATCH": [], "watched PATCH": [], "allocate": []}
 
     async with stage.fleet("middle") as fleet:
@@ -212,12 +216,14 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
                     seconds = await timed(partial(in_turns, _IN_FLIGHT, works))
                 rates[what].append(len(works) / seconds)
             await stage.reset(client, "middle")
-    each = size.rush // _PROCESSES
-    plainly = await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, each)
-    together = await asyncio.to_thread(at_once, _PROCESSES, allocate_many, stage, each)
-    await stage.reset(client, "middle")
-    given = [name for _, _, names in together for name in names]
-    doubles = len(given) - len(set(given))
+    plainly, together, doubles = [], [], 0
+    for _ in range(_MEETINGS):
+        plainly.append(_rate(await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, size)))
+        told = await asyncio.to_thread(at_once, _PROCESSES, allocate_many, stage, size)
+        together.append(_rate(told))
+        given = [name for _, _, names in told for name in names]
+        doubles += len(given) - len(set(given))
+        await stage.reset(client, "middle")
     return [
         Line(
             f"{_IN_FLIGHT} in flight, rate",
@@ -235,8 +241,8 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
         ),
         Line(
             f"{_PROCESSES} processes, rate",
-            _rate(together),
-            _rate(plainly),
+            statistics.median(together),
+            statistics.median(plainly),
             "/s",
             0.8,
             at_least=True,
@@ -263,13 +269,14 @@ def _rate(told: list[tuple[float, float, list[str]]]) -> float:
 
 
 def patch_many(
-    _: int, meet: Callable[[], None], stage: Stage, count: int
+    number: int, meet: Callable[[], None], stage: Stage, size: Size
 ) -> tuple[float, float, list[str]]:
-    """Be a process that patches Pods."""
+    """Be a process that patches Pods, and begins with its own."""
+    count = size.together // _PROCESSES
 
     async def run() -> tuple[float, float, list[str]]:
         async with aclosing(_Closing(KubeClient(stage.cluster))) as client:
-            plain = Plain(stage, client.client)
+            plain = Plain(stage, client.client, size, number * size.rush // _PROCESSES)
             await plain.patch()
             meet()
             began = time.monotonic()
@@ -280,9 +287,10 @@ def patch_many(
 
 
 def allocate_many(
-    _: int, meet: Callable[[], None], stage: Stage, count: int
+    _: int, meet: Callable[[], None], stage: Stage, size: Size
 ) -> tuple[float, float, list[str]]:
     """Be a process that allocates."""
+    count = size.together // _PROCESSES
 
     async def run() -> tuple[float, float, list[str]]:
         async with stage.fleet("middle") as fleet:
@@ -385,8 +393,8 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
     try:
         async with namespace(client) as place:
             stage = Stage(kubeconfig, place, _NODES)
-            await stage.plain(client, _PLAIN)
-            await stage.until_ready(client, f"{PLAIN}=true", _PLAIN)
+            await stage.plain(client, size.rush)
+            await stage.until_ready(client, f"{PLAIN}=true", size.rush)
             for fleet in ("small", "middle", "large"):
                 count = getattr(size, fleet)
                 await stage.fill(client, fleet, count)

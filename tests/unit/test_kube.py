@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podfleet import errors
+from podfleet.kube.events import glance, without_managed_fields
 from podfleet.kube.lines import LineSplitter
 from podfleet.kube.pages import Page
 from podfleet.kube.status import error_from_answer
@@ -161,15 +162,56 @@ def test_a_page_without_objects_is_empty() -> None:
 
 def test_what_is_not_at_hand_is_the_same_when_it_is_unpacked() -> None:
     store = Store(index_by=lambda item: [item["metadata"]["uid"]])
-    pods = [pod(f"pod-{number}", number + 1, uid=f"uid-{number}") for number in range(300)]
+    # Some stay at hand, some are packed, and some are squeezed.
+    pods = [pod(f"pod-{number}", number + 1, uid=f"uid-{number}") for number in range(3000)]
     for one in pods:
         store.observe({**one, "metadata": {**one["metadata"], "managedFields": [{"a": 1}]}})
     store.pack()
     assert list(store) == pods
     assert store.get("pod-0") == pods[0]
-    assert store.find("uid-299") == [pods[299]]
+    assert store.find("uid-2000") == [pods[2000]]
+    assert store.find("uid-2999") == [pods[2999]]
     before: list[Any] = []
     store.listen(lambda change: before.append(change.before))
-    store.forget(pods[0])
-    store.forget(pods[299])
-    assert before == [pods[0], pods[299]]
+    for number in (0, 2000, 2999):
+        store.forget(pods[number])
+    assert before == [pods[0], pods[2000], pods[2999]]
+    store.observe(pod("pod-1", 9000, uid="uid-1"))
+    store.pack()
+    assert store.get("pod-1") == pod("pod-1", 9000, uid="uid-1")
+
+
+_TEXTS = st.text() | st.sampled_from(
+    ['","managedFields":[', ',"managedFields":[{}]},"spec":{', ']},"spec":{', '\\"', "]}"]
+)
+
+
+@given(
+    st.dictionaries(_TEXTS, _TEXTS, max_size=4),
+    st.lists(st.dictionaries(_TEXTS.map(lambda key: f"f:{key}"), _TEXTS, max_size=3), max_size=3),
+    st.booleans(),
+)
+def test_only_the_managed_fields_are_left_out(
+    notes: dict[str, str], managed: list[Any], escaped: bool
+) -> None:
+    kept = {"name": "a", "annotations": notes}
+    spec = {"containers": [notes]}
+    shown = {"metadata": {**kept, "managedFields": managed}, "spec": spec}
+    text = json.dumps(shown, separators=(",", ":"), ensure_ascii=escaped).encode()
+    assert json.loads(without_managed_fields(text)) == {"metadata": kept, "spec": spec}
+    spread = json.dumps(shown).encode()  # not as the API server writes it
+    assert json.loads(without_managed_fields(spread)) == shown
+
+
+@pytest.mark.parametrize(("version", "known"), [(6, True), (7, True), (8, False)])
+def test_an_event_of_what_is_known_is_told_at_a_glance(version: int, known: bool) -> None:
+    store = Store()
+    store.observe(pod("arena-1", 7))
+    names = {"name": "arena-1", "namespace": "games", "uid": "arena-1"}
+    shown = {"kind": "Pod", "apiVersion": "v1", "metadata": {**names, "resourceVersion": "X"}}
+    event = json.dumps({"type": "MODIFIED", "object": shown}, separators=(",", ":"))
+    seen = glance(event.replace("X", str(version)).encode())
+    assert seen is not None
+    assert store.knows(seen.name, seen.uid, int(seen.version)) is known
+    assert not store.knows(seen.name, "another", int(seen.version))
+    assert glance(event.replace("MODIFIED", "DELETED").encode()) is None

@@ -68,7 +68,7 @@ def test_lost_races_widen_the_choice_and_won_ones_narrow_it() -> None:
     width.lost()
     width.lost()
     assert {pool.best() for _ in range(50)} == {"on-a", "on-b", "on-c"}
-    for _ in range(100):
+    for _ in range(200):
         width.won()
     assert {pool.best() for _ in range(50)} == {"on-a"}
 

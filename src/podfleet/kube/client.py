@@ -13,7 +13,7 @@ import socket
 import ssl
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -32,6 +32,7 @@ from podfleet.errors import (
     Unauthorized,
 )
 from podfleet.kube.cluster import Cluster, Connection
+from podfleet.kube.events import without_managed_fields
 from podfleet.kube.lines import LineSplitter
 from podfleet.kube.pages import Page
 from podfleet.kube.paths import delete_body
@@ -237,8 +238,8 @@ class KubeClient:
 
     async def watch(
         self, path: str, query: Mapping[str, str], *, silence: float
-    ) -> AsyncIterator[dict[str, Any] | None]:
-        """Yield the events of a watch until the server ends it.
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of a watch, an event each, until the server ends it.
 
         Args:
             path: The collection's path.
@@ -246,7 +247,7 @@ class KubeClient:
             silence: Seconds without a byte after which the connection counts as dead.
 
         Yields:
-            One event each; ``None`` for a line that is no event.
+            A line each: see `events`.
 
         Raises:
             TransportError: The connection broke, or was silent for too long.
@@ -260,7 +261,7 @@ class KubeClient:
         try:
             async for chunk in response.content.iter_any():
                 for line in lines.feed(chunk):
-                    yield _event(line)
+                    yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransportError(f"GET {path}: the watch broke: {_words(error)}") from error
         finally:
@@ -312,7 +313,7 @@ class KubeClient:
     ) -> dict[str, Any]:
         answer = await self._send(method, path, query, body, content_type)
         try:
-            parsed: dict[str, Any] = json.loads(answer)
+            parsed: dict[str, Any] = json.loads(without_managed_fields(answer))
         except ValueError as error:
             raise TransportError(f"{method} {path}: the answer is no JSON: {error}") from error
         return parsed
@@ -365,15 +366,15 @@ class KubeClient:
             raise TransportError(f"{method} {path}: the client is closed")
         action = f"{method} {path}"
         try:
-            _, url, headers, content, _ = await api.param_serialize(
+            # Without the body: that is plain JSON, and need not be looked through for models.
+            _, url, headers, _, _ = await api.param_serialize(
                 method,
                 path,
                 query_params=list((query or {}).items()),
                 header_params={"Accept": _JSON, "Content-Type": content_type},
-                body=body,
                 auth_settings=["BearerToken"],
             )
-            answer = await api.call_api(method, url, headers, content, _request_timeout=timeout)
+            answer = await api.call_api(method, url, headers, body, _request_timeout=timeout)
             response: aiohttp.ClientResponse = answer.response
             if response.status >= 400:
                 raise await _refusal(action, response)
@@ -419,11 +420,3 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error) or type(error).__name__
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None

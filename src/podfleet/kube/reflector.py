@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from podfleet.errors import (
     ConfigurationError,
@@ -20,6 +19,7 @@ from podfleet.errors import (
     Unauthorized,
 )
 from podfleet.kube.client import KubeClient
+from podfleet.kube.events import glance, parse
 from podfleet.kube.pages import Page
 from podfleet.kube.retry import pause
 from podfleet.kube.status import error_from_status
@@ -187,24 +187,29 @@ class Reflector:
         started = time.monotonic()
         events = self._client.watch(self._path, query, silence=_SILENCE)
         try:
-            async for event in events:
+            async for line in events:
                 self._heard = time.monotonic()
-                self._take(event)
+                self._take(line)
                 self.store.pack()
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
         if time.monotonic() - started < 1:
             # A proxy that ends every watch at once must not be asked in a tight loop.
             raise TransportError(f"GET {self._path}: the watch ended as soon as it began")
 
-    def _take(self, event: dict[str, Any] | None) -> None:
+    def _take(self, line: bytes) -> None:
+        seen = glance(line)
+        if seen is not None and self.store.knows(seen.name, seen.uid, int(seen.version)):
+            self._version = seen.version  # the answer to a write of our own was here before
+            return
+        event = parse(line)
         try:
             kind = event and event["type"]
             if kind == "ERROR":
                 assert event is not None
                 raise error_from_status(f"GET {self._path}", event["object"])
             if event is None or kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
-                raise ValueError(f"no event: {str(event)[:200]}")
+                raise ValueError(f"no event: {line[:200].decode(errors='replace')}")
             shown: Manifest = event["object"]
             version = str(shown["metadata"]["resourceVersion"])
             if kind == "DELETED":

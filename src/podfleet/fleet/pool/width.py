@@ -11,7 +11,8 @@ import math
 __all__ = ["Width"]
 
 _WIDEST = 1024
-_SHRINK = 0.95
+_SHRINK = 0.99
+"""By every race that was won: then one in seventy is lost, however many replicas there are."""
 
 
 class Width:
