@@ -17,18 +17,18 @@ __all__ = ["administration", "fleet_rules", "namespaced", "reading_rules"]
 _API = "rbac.authorization.k8s.io"
 
 
-def fleet_rules(stateful_set: str | None, *, tends: bool) -> tuple[Rule, ...]:
+def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
     """Return what a fleet needs in its namespace, whatever its strategy.
 
     Args:
         stateful_set: The StatefulSet whose Pods its servers are; ``None`` if it makes them.
-        tends: Whether replicas take turns at keeping servers ready.
     """
     # For the diagnosis of a server that failed; without them it is shorter.
     diagnosis = (Rule("", ("pods/log",), ("get",)), Rule("", ("events",), ("list",)))
-    # One for each session: where those meet who ask for it at the same instant.
-    turns = ("patch",) if tends else ()
-    sessions = Rule("coordination.k8s.io", ("leases",), ("get", "create", *turns, "delete"))
+    # One for each session: where those meet who ask for it at the same instant. And one for the
+    # fleet, which is patched: its holder tends it.
+    verbs = ("get", "create", "delete") if stateful_set else ("get", "create", "patch", "delete")
+    sessions = Rule("coordination.k8s.io", ("leases",), verbs)
     if stateful_set is None:
         pods = Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete"))
         return (pods, sessions, *diagnosis)

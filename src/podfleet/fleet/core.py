@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from podfleet.errors import Conflict, NotFound, PodfleetError
@@ -70,6 +70,7 @@ class Core:
         self.abandoned: OrderedDict[str, None] = OrderedDict()
         """Servers that are to go, if they exist: their create may be carried out late."""
         self._census = Census()
+        self._on_sighting: list[Callable[[Sighting], None]] = []
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
             client, pods(namespace), {"labelSelector": spec.selector}, self.store
@@ -172,7 +173,7 @@ class Core:
         while undecided:
             for pod_name in sorted(filter(self.orphans.is_lost, undecided)):
                 pod = self.store.get(pod_name)
-                if pod is not None and await self._delete_unclaimed(pod):
+                if pod is not None and await self.delete_unchanged(pod):
                     deleted.append(pod_name)
                 undecided.discard(pod_name)
             undecided &= self.orphans.unclaimed(self.free.held)
@@ -182,8 +183,12 @@ class Core:
                 await asyncio.sleep(_RECONCILE_PAUSE)
         return tuple(deleted)
 
-    async def _delete_unclaimed(self, pod: Manifest) -> bool:
-        """Delete a server unless somebody wrote to it since: perhaps by a claim."""
+    async def delete_unchanged(self, pod: Manifest) -> bool:
+        """Delete a server unless somebody wrote to it since it was seen: perhaps by a claim.
+
+        Returns:
+            Whether it was deleted.
+        """
         version = pod["metadata"]["resourceVersion"]
         path = pods(self.namespace, name_of(pod))
         try:
@@ -252,6 +257,12 @@ class Core:
         self.orphans.follow(seen)
         self.free.follow(seen)
         self.line.follow(seen)
+        for listener in self._on_sighting:
+            listener(seen)
+
+    def on_sighting(self, listener: Callable[[Sighting], None]) -> None:
+        """Call the listener with every server that is seen, after the fleet's own parts."""
+        self._on_sighting.append(listener)
 
     def _time_reservation(self, change: Change) -> None:
         """Look at a reserved server again when its time is up: no event tells that."""

@@ -45,6 +45,7 @@ from podfleet.model.names import (
 from podfleet.model.server import values_from_pod
 from podfleet.model.slots import has_slots
 from podfleet.model.workload import StatefulSet, check_replicas
+from podfleet.scaling import Policy
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["AsyncFleet"]
@@ -67,8 +68,10 @@ class AsyncFleet:
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server from here before handing it out: ``True`` connects to its TCP
             ports; bytes are sent to its UDP ports too, and must be answered.
-        ready: How many free servers to keep ready, so that ``allocate`` need not wait for one to
-            start.
+        ready: How many free servers to keep, so that ``allocate`` need not wait for one to start: a
+            number, or a policy such as ``Buffer("20%")`` or `Demand`, or a function of a `Load`.
+            What is too many for a minute is deleted. By default this replica keeps none, and
+            leaves alone what others keep.
         packing: Which free server goes first: ``"packed"``, one on the node with the most
             allocated servers, so that other nodes become empty and can go; or ``"spread"``; or a
             function from a server to a number, the lowest first: it is asked whenever a free
@@ -103,7 +106,7 @@ class AsyncFleet:
         namespace: str | None = None,
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
-        ready: int = 0,
+        ready: Policy | None = None,
         packing: Packing | Value = "packed",
     ) -> None:
         self.spec = FleetSpec(  # not public, but for a group of fleets

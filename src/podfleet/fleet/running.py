@@ -16,7 +16,7 @@ from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.spec import FleetSpec
-from podfleet.fleet.tending.refill import Refill
+from podfleet.fleet.tending.upkeep import Upkeep
 from podfleet.kube import KubeClient
 from podfleet.model import GameServer
 
@@ -44,7 +44,7 @@ class Running:
     def __init__(self, spec: FleetSpec) -> None:
         self._spec = spec
         self._core: Core | None = None
-        self._refill: Refill | None = None
+        self._upkeep: Upkeep | None = None
         self._starting = asyncio.Lock()
         self._calls: set[_Call] = set()
         self._asking = Asking()
@@ -60,15 +60,17 @@ class Running:
                 client = KubeClient(self._spec.cluster)
                 connection = await client.connect()
                 core = Core(self._spec, client, self._spec.namespace or connection.namespace)
+                # A StatefulSet is tended by its own controller.
+                upkeep = Upkeep(core) if self._spec.workload is None else None
                 try:
                     await core.start(timeout)
                 except BaseException:
                     await core.stop()
                     raise
                 self._core = core
-                if self._spec.ready:
-                    self._refill = Refill(core)
-                    self._refill.start()
+                if upkeep is not None:
+                    self._upkeep = upkeep
+                    upkeep.start()
             return self._core
 
     async def stop(self) -> None:
@@ -79,9 +81,9 @@ class Running:
             call.task.cancel()
         for call in calls:
             await call.over.wait()
-        refill, self._refill = self._refill, None
-        if refill is not None:
-            await refill.stop()
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            await upkeep.stop()
         core, self._core = self._core, None
         if core is not None:
             await core.stop()

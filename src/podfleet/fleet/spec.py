@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, get_args
 
 from attrs import Attribute, field, frozen
@@ -19,7 +20,8 @@ from podfleet.model import GameServerTemplate, names
 from podfleet.model.names import check_dns_label, check_fleet_name
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
-from podfleet.model.workload import StatefulSet, check_replicas
+from podfleet.model.workload import StatefulSet
+from podfleet.scaling import Policy, ScalingPolicy, as_policy
 
 __all__ = ["FleetSpec"]
 
@@ -36,7 +38,8 @@ class FleetSpec:
         namespace: Where they live; by default the connection's namespace.
         cluster: Which cluster.
         probe: Dial a server before handing it out; see `AsyncFleet`.
-        ready: How many free servers are kept ready.
+        ready: How many free servers are kept: a number, or a policy; ``None`` to leave that to
+            other replicas.
         packing: Which free server goes first; see `Pool`, or `Ranking`.
     """
 
@@ -47,7 +50,7 @@ class FleetSpec:
     namespace: str | None = field(default=None)
     cluster: Cluster = field(factory=Cluster)
     probe: bool | bytes = field(default=False)
-    ready: int = field(default=0)
+    ready: Policy | None = field(default=None)
     packing: Packing | Value = field(default="packed")
 
     @name.validator
@@ -85,9 +88,11 @@ class FleetSpec:
             check_dns_label("Fleet.namespace", value)
 
     @ready.validator
-    def _check_ready(self, _: Attribute[Any], value: int) -> None:
-        check_replicas("Fleet.ready", value)
-        if value and self.workload is not None:
+    def _check_ready(self, _: Attribute[Any], value: Policy | None) -> None:
+        if value is None:
+            return
+        as_policy("Fleet.ready", value)
+        if self.workload is not None:
             raise ConfigurationError(
                 "Fleet.ready", value, "a StatefulSet has replicas: StatefulSet(replicas=...)"
             )
@@ -113,6 +118,11 @@ class FleetSpec:
         if not isinstance(value, Cluster):
             raise ConfigurationError("Fleet.cluster", value, "must be a Cluster")
 
+    @cached_property
+    def policy(self) -> ScalingPolicy | None:
+        """How many free servers this replica keeps; ``None`` if it leaves that to others."""
+        return None if self.ready is None else as_policy("Fleet.ready", self.ready)
+
     @property
     def shared(self) -> tuple[Resource, ...]:
         """The objects that all its servers share."""
@@ -122,7 +132,7 @@ class FleetSpec:
     def rules(self) -> tuple[Rule, ...]:
         """The rights that it needs, and no more."""
         name = None if self.workload is None else self.workload.name or self.name
-        own = fleet_rules(name, tends=self.ready > 0)
+        own = fleet_rules(name)
         return (*own, *self.exposure.rules(), *reading_rules(self.shared))
 
     @property

@@ -25,6 +25,7 @@ from podfleet.model import (
     ServerState,
 )
 from podfleet.model.workload import StatefulSet
+from podfleet.scaling import Policy
 from podfleet.sync.portal import portal
 
 __all__ = ["Fleet", "FleetServer"]
@@ -59,7 +60,7 @@ class Fleet:
         namespace: Where the Pods live; by default the connection's namespace.
         cluster: Which cluster; by default as `Cluster` finds it.
         probe: Dial each server before handing it out: see `AsyncFleet`.
-        ready: How many free servers to keep ready.
+        ready: How many free servers to keep: a number or a policy, see `AsyncFleet`.
         packing: Which free server goes first: see `AsyncFleet`.
 
     Raises:
@@ -91,7 +92,7 @@ class Fleet:
         namespace: str | None = None,
         cluster: Cluster | None = None,
         probe: bool | bytes = False,
-        ready: int = 0,
+        ready: Policy | None = None,
         packing: Packing | Value = "packed",
     ) -> None:
         self._settings: dict[str, Any] = {

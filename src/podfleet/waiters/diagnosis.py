@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from podfleet.model import Diagnosis, Manifest, Verdict
+from podfleet.model.manifest import parse_time
 from podfleet.waiters.containers import containers, crash, unready
 from podfleet.waiters.evidence import about, by_age
 from podfleet.waiters.lenient import mapping, mappings, number, text
 from podfleet.waiters.scheduling import unscheduled
 
-__all__ = ["diagnose", "is_ready"]
+__all__ = ["diagnose", "is_ready", "ready_since"]
 
 # status.reason of a Pod that failed as a whole, with what it means. From Kubernetes'
 # pkg/kubelet/lifecycle/predicate.go and handlers.go, eviction/helpers.go,
@@ -61,6 +63,17 @@ def is_ready(pod: Manifest) -> bool:
         and _condition(pod, "Ready").get("status") == "True"
         and not mapping(pod, "metadata").get("deletionTimestamp")
     )
+
+
+def ready_since(pod: Manifest) -> datetime | None:
+    """Return since when a Pod is ready, to the second, by its node's clock; ``None`` if it is not.
+
+    Args:
+        pod: The Pod, as the API server's JSON shows it.
+    """
+    if not is_ready(pod):
+        return None
+    return parse_time(text(_condition(pod, "Ready"), "lastTransitionTime") or None)
 
 
 def diagnose(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:

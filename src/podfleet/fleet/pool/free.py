@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -102,7 +102,9 @@ class FreeServers:
         """Servers that callers of this process are about to claim, or are starting; each as it
         is while it is free."""
         self._offered: set[str] = set()
+        self._ready: set[str] = set()
         self._coming: set[str] = set()
+        self._unplaced: set[str] = set()
         self._allocated: dict[str, str] = {}
         self._pool(self._present)
 
@@ -121,6 +123,21 @@ class FreeServers:
         return len(self._offered)
 
     @property
+    def ready(self) -> int:
+        """How many of these are ready."""
+        return len(self._ready)
+
+    @property
+    def starting(self) -> int:
+        """How many of these are on their way, and nothing is wrong with them."""
+        return len(self._coming)
+
+    @property
+    def unplaced(self) -> int:
+        """How many of these wait for a node."""
+        return len(self._unplaced)
+
+    @property
     def expected(self) -> str | None:
         """One that is unclaimed and anybody's, if there is one."""
         return next(iter(self._offered), None)
@@ -134,20 +151,21 @@ class FreeServers:
         name, after = seen.name, seen.pod
         self._count(name, after)
         if after is None or not has_room(after) or not is_offered(after):
-            self._coming.discard(name)
-            self._offered.discard(name)
+            for names in (self._offered, self._ready, self._coming, self._unplaced):
+                names.discard(name)
             self._set(name, None)
             return
-        if is_claimable(after) and matches(after, self._present):
-            self._offered.add(name)
-        else:
-            self._offered.discard(name)
+        offered = is_claimable(after) and matches(after, self._present)
         diagnosis = seen.diagnosis
         waiting = diagnosis is not None and diagnosis.verdict is Verdict.WAITING
-        if waiting and name in self._offered:
-            self._coming.add(name)
-        else:
-            self._coming.discard(name)
+        unplaced = waiting and not after["spec"].get("nodeName")
+        for names, belongs in (
+            (self._offered, offered),
+            (self._ready, offered and diagnosis is None),
+            (self._coming, offered and waiting),
+            (self._unplaced, offered and unplaced and _was_tried(after)),
+        ):
+            (names.add if belongs else names.discard)(name)
         self._set(name, after if diagnosis is None else None)
 
     def take(self, wish: Wish) -> Manifest | None:
@@ -166,6 +184,20 @@ class FreeServers:
                 self.hold(name)
                 return self.held[name]
         return None
+
+    def dispensable(self, count: int) -> tuple[str, ...]:
+        """Return so many free, ready servers, those first that are taken last: on empty nodes."""
+        if count <= 0:
+            return ()
+        taken = Counter(self._allocated.values())
+        idle = self._ready - self.held.keys()
+
+        def place(name: str) -> tuple[int, str, str]:
+            pod = self._store.get(name)
+            node = "" if pod is None else _node(pod)
+            return taken[node], node, name
+
+        return tuple(sorted(idle, key=place)[:count])
 
     def _preferred(self, pools: _Pools, prefer: Value, slots: int) -> str | None:
         """Return the free server of the lowest value: every one of them is read."""
@@ -247,6 +279,12 @@ class FreeServers:
             del self._allocated[name]
         else:
             self._allocated[name] = node
+
+
+def _was_tried(pod: Manifest) -> bool:
+    """Return whether the scheduler has looked for a node, and found none."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(one.get("type") == "PodScheduled" for one in conditions)
 
 
 def _node(pod: Manifest) -> str:

@@ -42,6 +42,11 @@ class Line:
     def __len__(self) -> int:
         return len(self._callers)
 
+    @property
+    def patient(self) -> int:
+        """How many callers wait for a free server, and have not started one themselves."""
+        return sum(not caller.on_its_own.is_set() for caller in self._callers)
+
     async def wait(
         self,
         wish: Wish,

@@ -1,1 +1,1 @@
-"""What the one replica does that tends the fleet: it keeps servers ready."""
+"""What the one replica does that tends the fleet: servers are made, and those of no use removed."""
