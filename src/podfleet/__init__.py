@@ -55,6 +55,7 @@ from podfleet.model import (
     ServerState,
     Verdict,
 )
+from podfleet.model.rollout import Rollout, RolloutStatus
 from podfleet.model.rules import Rule
 from podfleet.model.workload import StatefulSet
 from podfleet.ports import PortPool
@@ -112,6 +113,8 @@ __all__ = [
     "QuotaExceeded",
     "RangeFull",
     "Resource",
+    "Rollout",
+    "RolloutStatus",
     "Route",
     "Rule",
     "ScalingPolicy",

@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-IMAGE = "ghcr.io/acme/arena:1.4"
+IMAGE = re.compile(r"ghcr\.io/acme/arena:[0-9.]+")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -55,4 +55,4 @@ def as_a_reader(
 def test_the_python_blocks_of_a_page_run(page: Path, cluster: TheCluster) -> None:
     program: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
-        exec(compile(block.replace(IMAGE, cluster.image), page, "exec"), program)
+        exec(compile(IMAGE.sub(cluster.image, block), page, "exec"), program)

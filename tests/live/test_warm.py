@@ -81,14 +81,11 @@ def test_another_replica_refills_when_the_tender_is_gone(backend: Backend) -> No
 def test_labels_choose_and_fall_back(backend: Backend) -> None:
     desert = template(backend, labels={"map": "desert"})
     forest = template(backend, labels={"map": "forest"})
-    with (
-        make(Fleet, backend, template=desert, ready=1) as one,
-        make(Fleet, backend, template=forest, ready=1) as other,
-    ):
-        until_ready(one, 2)
+    with make(Fleet, backend, template=desert, ready=1) as one:
+        until_ready(one, 1)
+        one.pause_rollout()  # half way through a deploy
+    with make(Fleet, backend, template=forest, ready=2) as other:
         until_ready(other, 2)
-        one.stop()
-        other.stop()
     with make(Fleet, backend, template=desert) as fleet:
         until_ready(fleet, 2)
         other_version = {"map": "forest", "podfleet.dev/revision": other.revision}

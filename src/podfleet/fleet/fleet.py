@@ -42,6 +42,7 @@ from podfleet.model.names import (
     check_session,
     check_slots,
 )
+from podfleet.model.rollout import Rollout, RolloutStatus
 from podfleet.model.server import values_from_pod
 from podfleet.model.slots import has_slots
 from podfleet.model.workload import StatefulSet, check_replicas
@@ -76,6 +77,7 @@ class AsyncFleet:
             allocated servers, so that other nodes become empty and can go; or ``"spread"``; or a
             function from a server to a number, the lowest first: it is asked whenever a free
             server changes, so that choosing one of ten thousand takes no longer.
+        rollout: How free servers of a former template are replaced; by default a quarter at a time.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.
@@ -108,6 +110,7 @@ class AsyncFleet:
         probe: bool | bytes = False,
         ready: Policy | None = None,
         packing: Packing | Value = "packed",
+        rollout: Rollout | None = None,
     ) -> None:
         self.spec = FleetSpec(  # not public, but for a group of fleets
             name=name,
@@ -119,6 +122,7 @@ class AsyncFleet:
             probe=probe,
             ready=ready,
             packing=packing,
+            rollout=rollout or Rollout(),
         )
         self._running_in: WeakKeyDictionary[asyncio.AbstractEventLoop, Running] = (
             WeakKeyDictionary()
@@ -401,6 +405,30 @@ class AsyncFleet:
         """Return how many servers are in which state, and how fresh that is; asks nobody."""
         core = await self._running()
         return core.status
+
+    async def rollout_status(self) -> RolloutStatus:
+        """Return how far the free servers are with the present template: one request.
+
+        Raises:
+            ConfigurationError: The servers are a StatefulSet's.
+        """
+        return await (await self.here().upkeep()).rollout_status()
+
+    async def pause_rollout(self) -> None:
+        """Have no more free servers replaced, by whichever replica, until it is resumed."""
+        await (await self.here().upkeep()).hold(True)
+
+    async def resume_rollout(self) -> None:
+        """Go on with a roll-out that was paused."""
+        await (await self.here().upkeep()).hold(False)
+
+    async def roll_out(self) -> None:
+        """Make this backend's template the fleet's, though the fleet has had it before.
+
+        A new template becomes the fleet's by itself, when the first replica with it and with
+        ``ready=`` starts. Going back to a former one takes this call, by a backend that has it.
+        """
+        await (await self.here().upkeep()).roll_out()
 
     async def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete the servers that killed backends started and left unclaimed.

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from podfleet.errors import AllocationError
+from podfleet.errors import AllocationError, ConfigurationError
 from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.members import Members
@@ -72,6 +72,19 @@ class Running:
                     self._upkeep = upkeep
                     upkeep.start()
             return self._core
+
+    async def upkeep(self) -> Upkeep:
+        """Return what tends the fleet here; start it first, unless that is done.
+
+        Raises:
+            ConfigurationError: Nothing does: its servers are a StatefulSet's.
+        """
+        await self.start(START_TIMEOUT)
+        if self._upkeep is None:
+            raise ConfigurationError(
+                "Fleet.workload", self._spec.workload, "a StatefulSet is rolled out by Kubernetes"
+            )
+        return self._upkeep
 
     async def stop(self) -> None:
         """End the calls that are under way, then the watch; close the connections."""

@@ -18,6 +18,7 @@ from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
 from podfleet.model.names import check_dns_label, check_fleet_name
+from podfleet.model.rollout import Rollout
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
 from podfleet.model.workload import StatefulSet
@@ -41,6 +42,7 @@ class FleetSpec:
         ready: How many free servers are kept: a number, or a policy; ``None`` to leave that to
             other replicas.
         packing: Which free server goes first; see `Pool`, or `Ranking`.
+        rollout: How free servers of a former template are replaced.
     """
 
     name: str = field()
@@ -52,6 +54,7 @@ class FleetSpec:
     probe: bool | bytes = field(default=False)
     ready: Policy | None = field(default=None)
     packing: Packing | Value = field(default="packed")
+    rollout: Rollout = field(factory=Rollout)
 
     @name.validator
     def _check_name(self, _: Attribute[str], value: str) -> None:
@@ -112,6 +115,11 @@ class FleetSpec:
             raise ConfigurationError(
                 "Fleet.packing", value, "a fleet over a StatefulSet takes its lowest free server"
             )
+
+    @rollout.validator
+    def _check_rollout(self, _: Attribute[Any], value: object) -> None:
+        if not isinstance(value, Rollout):
+            raise ConfigurationError("Fleet.rollout", value, "must be a Rollout")
 
     @cluster.validator
     def _check_cluster(self, _: Attribute[Any], value: object) -> None:

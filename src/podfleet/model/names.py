@@ -23,11 +23,13 @@ __all__ = [
     "METADATA",
     "OPERATION",
     "PATIENCE",
+    "PAUSED",
     "PORTS",
     "PREFIX",
     "RECYCLED",
     "RESERVED_UNTIL",
     "REVISION",
+    "REVISIONS",
     "SERVER",
     "SESSION",
     "SESSIONS",
@@ -67,6 +69,12 @@ SESSIONS: Final = PREFIX + "sessions"
 
 REVISION: Final = PREFIX + "revision"
 """Label: which template a Pod was made of (`FleetSpec.revision`)."""
+
+REVISIONS: Final = PREFIX + "revisions"
+"""Annotation of a fleet's Lease: the templates that the fleet has had, the present one last."""
+
+PAUSED: Final = PREFIX + "rollout-paused"
+"""Annotation of a fleet's Lease: ``true`` while the roll-out is held."""
 
 SERVER: Final = PREFIX + "server"
 """Label: the Pod's own name, for the selector of a Service that is this Pod's alone."""

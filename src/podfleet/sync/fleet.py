@@ -24,6 +24,7 @@ from podfleet.model import (
     Manifest,
     ServerState,
 )
+from podfleet.model.rollout import Rollout, RolloutStatus
 from podfleet.model.workload import StatefulSet
 from podfleet.scaling import Policy
 from podfleet.sync.portal import portal
@@ -62,6 +63,7 @@ class Fleet:
         probe: Dial each server before handing it out: see `AsyncFleet`.
         ready: How many free servers to keep: a number or a policy, see `AsyncFleet`.
         packing: Which free server goes first: see `AsyncFleet`.
+        rollout: How free servers of a former template are replaced: see `AsyncFleet`.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.
@@ -94,6 +96,7 @@ class Fleet:
         probe: bool | bytes = False,
         ready: Policy | None = None,
         packing: Packing | Value = "packed",
+        rollout: Rollout | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {
             "name": name,
@@ -105,6 +108,7 @@ class Fleet:
             "probe": probe,
             "ready": ready,
             "packing": packing,
+            "rollout": rollout,
         }
         self._fleet = AsyncFleet(**self._settings)
         self._process = os.getpid()
@@ -227,6 +231,22 @@ class Fleet:
     def status(self) -> FleetStatus:
         """Return how many servers are in which state: see `AsyncFleet.status`."""
         return portal.run(self.own().status())
+
+    def rollout_status(self) -> RolloutStatus:
+        """Return how far a roll-out is: see `AsyncFleet.rollout_status`."""
+        return portal.run(self.own().rollout_status())
+
+    def pause_rollout(self) -> None:
+        """Have no more free servers replaced: see `AsyncFleet.pause_rollout`."""
+        portal.run(self.own().pause_rollout())
+
+    def resume_rollout(self) -> None:
+        """Go on with a roll-out: see `AsyncFleet.resume_rollout`."""
+        portal.run(self.own().resume_rollout())
+
+    def roll_out(self) -> None:
+        """Make this backend's template the fleet's again: see `AsyncFleet.roll_out`."""
+        portal.run(self.own().roll_out())
 
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""

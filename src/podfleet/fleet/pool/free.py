@@ -105,6 +105,9 @@ class FreeServers:
         self._ready: set[str] = set()
         self._coming: set[str] = set()
         self._unplaced: set[str] = set()
+        self._outdated: set[str] = set()
+        self._outdated_ready: set[str] = set()
+        self._outdated_taken: set[str] = set()
         self._allocated: dict[str, str] = {}
         self._pool(self._present)
 
@@ -138,6 +141,21 @@ class FreeServers:
         return len(self._unplaced)
 
     @property
+    def outdated(self) -> int:
+        """How many are unclaimed and anybody's, but of another template."""
+        return len(self._outdated)
+
+    @property
+    def outdated_ready(self) -> int:
+        """How many of these are ready."""
+        return len(self._outdated_ready)
+
+    @property
+    def outdated_taken(self) -> int:
+        """How many of another template are allocated."""
+        return len(self._outdated_taken)
+
+    @property
     def expected(self) -> str | None:
         """One that is unclaimed and anybody's, if there is one."""
         return next(iter(self._offered), None)
@@ -151,11 +169,20 @@ class FreeServers:
         name, after = seen.name, seen.pod
         self._count(name, after)
         if after is None or not has_room(after) or not is_offered(after):
-            for names in (self._offered, self._ready, self._coming, self._unplaced):
+            for names in (
+                self._offered,
+                self._ready,
+                self._coming,
+                self._unplaced,
+                self._outdated,
+                self._outdated_ready,
+            ):
                 names.discard(name)
             self._set(name, None)
             return
-        offered = is_claimable(after) and matches(after, self._present)
+        present = matches(after, self._present)
+        outdated = is_claimable(after) and not present
+        offered = is_claimable(after) and present
         diagnosis = seen.diagnosis
         waiting = diagnosis is not None and diagnosis.verdict is Verdict.WAITING
         unplaced = waiting and not after["spec"].get("nodeName")
@@ -164,6 +191,8 @@ class FreeServers:
             (self._ready, offered and diagnosis is None),
             (self._coming, offered and waiting),
             (self._unplaced, offered and unplaced and _was_tried(after)),
+            (self._outdated, outdated),
+            (self._outdated_ready, outdated and diagnosis is None),
         ):
             (names.add if belongs else names.discard)(name)
         self._set(name, after if diagnosis is None else None)
@@ -187,10 +216,18 @@ class FreeServers:
 
     def dispensable(self, count: int) -> tuple[str, ...]:
         """Return so many free, ready servers, those first that are taken last: on empty nodes."""
+        return self._emptiest_first(self._ready, count)
+
+    def replaceable(self, count: int) -> tuple[str, ...]:
+        """Return so many free servers of another template: those first that are not ready."""
+        unready = self._emptiest_first(self._outdated - self._outdated_ready, count)
+        return unready + self._emptiest_first(self._outdated_ready, count - len(unready))
+
+    def _emptiest_first(self, names: set[str], count: int) -> tuple[str, ...]:
         if count <= 0:
             return ()
         taken = Counter(self._allocated.values())
-        idle = self._ready - self.held.keys()
+        idle = names - self.held.keys()
 
         def place(name: str) -> tuple[int, str, str]:
             pod = self._store.get(name)
@@ -267,6 +304,10 @@ class FreeServers:
         node = None
         if pod is not None and claim_state(pod) is ClaimState.ALLOCATED:
             node = _node(pod)
+            if not matches(pod, self._present):
+                self._outdated_taken.add(name)
+        else:
+            self._outdated_taken.discard(name)
         before = self._allocated.get(name)
         if node == before:
             return

@@ -3,6 +3,10 @@
 The Lease is taken when there is work, and kept while there is: a quiet fleet asks nothing of the
 API server. A holder that was paused past its time does what it had begun; so no harm may come of
 two tenders for a moment, and none does: a few servers more than were asked for.
+
+On it stands, too, which templates the fleet has had, in the order in which they came: the last is
+the fleet's. So of two replicas with different ones, as there are half way through a deploy, the
+newer wins once, and a restart of the older changes nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ from podfleet.errors import AlreadyExists, Invalid, NotFound
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path
 from podfleet.model import Manifest, names
-from podfleet.model.manifest import parse_time
+from podfleet.model.manifest import annotations_of, parse_time
 
 __all__ = ["Tender"]
 
 _LASTS = 10.0  # seconds without renewal, after which another may take it
 _RENEW = 5.0  # seconds before its end
+_REMEMBERED = 32  # templates
 _SKEW = 60.0  # seconds by which clocks may differ: a Lease that is older is nobody's
 
 
@@ -32,9 +37,17 @@ class Tender:
         fleet: The fleet's name.
         namespace: The fleet's namespace.
         client: The transport.
+        revision: Of this replica's template.
     """
 
-    def __init__(self, fleet: str, namespace: str, client: KubeClient) -> None:
+    def __init__(self, fleet: str, namespace: str, client: KubeClient, revision: str) -> None:
+        self.outdated = False
+        """Whether the fleet has a newer template, as far as is known."""
+        self.known = False
+        """Whether the fleet knows this replica's template, as far as is known."""
+        self.paused = False
+        """Whether the roll-out is held, as far as is known."""
+        self._revision = revision
         self._fleet = fleet
         self._client = client
         self._identity = uuid.uuid4().hex
@@ -48,14 +61,77 @@ class Tender:
         """Return whether it is this replica's turn, for some seconds; take it if it is free."""
         if time.monotonic() < self._until - _RENEW:
             return True
-        try:
-            found: Manifest = await self._client.get(self._path)
-        except NotFound:
-            return await self._make()
+        found = await self._read()
+        if found is None:
+            return await self._make({}, self._identity)
         holder = found["spec"].get("holderIdentity")
         return (not holder or holder == self._identity or self._is_over(found)) and (
             await self._write(found, self._identity)
         )
+
+    async def look(self) -> None:
+        """Learn whether the fleet has a newer template, and whether the roll-out is held."""
+        await self._read()
+
+    async def declare(self, *, again: bool = False) -> None:
+        """Make this replica's template the fleet's, unless the fleet has had it before.
+
+        Args:
+            again: Also if it has: a step back.
+        """
+        while True:
+            found = await self._read()
+            if found is None:
+                if await self._make({names.REVISIONS: self._revision}):
+                    return
+                continue
+            before = _revisions(found)
+            if before[-1:] == [self._revision] or (self._revision in before and not again):
+                return
+            now = [one for one in before if one != self._revision] + [self._revision]
+            if await self._note(found, {names.REVISIONS: " ".join(now[-_REMEMBERED:])}):
+                return
+
+    async def hold(self, paused: bool) -> None:
+        """Hold the roll-out, or have it go on."""
+        while True:
+            found, notes = await self._read(), {names.PAUSED: "true" if paused else "false"}
+            if await (self._make(notes) if found is None else self._note(found, notes)):
+                return
+
+    async def _read(self) -> Manifest | None:
+        try:
+            found: Manifest = await self._client.get(self._path)
+        except NotFound:
+            return None
+        self._learn(found)
+        return found
+
+    def _learn(self, found: Manifest) -> None:
+        revisions = _revisions(found)
+        self.outdated = self._revision in revisions[:-1]
+        self.known = self._revision in revisions
+        self.paused = annotations_of(found).get(names.PAUSED) == "true"
+
+    async def _note(self, found: Manifest, notes: dict[str, str]) -> bool:
+        """Write annotations; ``False`` if the Lease was written since it was read."""
+        version = found["metadata"]["resourceVersion"]
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {
+                "op": "add",
+                "path": "/metadata/annotations",
+                "value": {**annotations_of(found), **notes},
+            },
+        ]
+        try:
+            written = await self._client.patch(
+                self._path, patch, done=lambda now: notes.items() <= annotations_of(now).items()
+            )
+        except (Invalid, NotFound):
+            return False
+        self._learn(written)
+        return True
 
     async def give_back(self) -> None:
         """Let another replica take over at once."""
@@ -75,19 +151,23 @@ class Tender:
             self._seen = (version, time.monotonic())
         return time.monotonic() - self._seen[1] > _LASTS
 
-    async def _make(self) -> bool:
+    async def _make(self, notes: dict[str, str], holder: str = "") -> bool:
         began = time.monotonic()
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._name, "labels": {names.FLEET: self._fleet}},
-            "spec": self._spec(self._identity),
+            "metadata": {
+                "name": self._name,
+                "labels": {names.FLEET: self._fleet},
+                "annotations": notes,
+            },
+            "spec": self._spec(holder),
         }
         try:
-            await self._client.create(self._leases, body)
+            self._learn(await self._client.create(self._leases, body))
         except AlreadyExists:
             return False
-        self._until = began + _LASTS
+        self._until = began + _LASTS if holder else float("-inf")
         return True
 
     async def _write(self, found: Manifest, holder: str) -> bool:
@@ -117,3 +197,8 @@ class Tender:
             "leaseDurationSeconds": int(_LASTS),
             "renewTime": now,
         }
+
+
+def _revisions(found: Manifest) -> list[str]:
+    """Return the revisions of the templates that the fleet has had, the present one last."""
+    return annotations_of(found).get(names.REVISIONS, "").split()

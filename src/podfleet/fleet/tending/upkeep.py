@@ -22,12 +22,14 @@ from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.tending.meter import Meter
 from podfleet.fleet.tending.pace import Pace
 from podfleet.fleet.tending.reaper import Reaper
+from podfleet.fleet.tending.rolling import Step, next_step
 from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
 from podfleet.kube.retry import pause
 from podfleet.model import Manifest, Verdict
 from podfleet.model.manifest import name_of
 from podfleet.model.names import new_server_name
+from podfleet.model.rollout import RolloutStatus
 from podfleet.scaling import Load, wanted
 
 __all__ = ["Upkeep"]
@@ -35,6 +37,7 @@ __all__ = ["Upkeep"]
 _log = logging.getLogger(__name__)
 
 _ASKED = 2.0  # seconds from one look to the next, if nothing happens
+_LOOK = 60.0  # seconds after which an outdated replica looks whether it still is
 _STALE = 120.0  # seconds unheard of, after which nothing is removed: a watch is heard each minute
 _AT_ONCE = 8  # writes in flight
 _ROUND = 64  # servers that are removed before it is looked again
@@ -69,12 +72,13 @@ class Upkeep:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._tender = Tender(core.spec.name, core.namespace, core.client)
+        self._tender = Tender(core.spec.name, core.namespace, core.client, core.spec.revision)
         self._meter = Meter(core.free, core.line)
         self._reaper = Reaper(core.orphans)
         self._surplus = Surplus()
         self._pace = Pace()
         self._wanted = 0
+        self._looked = time.monotonic()
         self._changed = asyncio.Event()
         self._refused: set[str] = set()
         self._failed: set[str] = set()
@@ -125,7 +129,7 @@ class Upkeep:
                 )
         if pod is not None and is_offered and seen.ready and turn_of(pod) == 0:
             self._pace.succeeded()
-        if self._core.free.offered < self._wanted or self._refused:
+        if self._core.free.offered < self._wanted or self._core.free.outdated or self._refused:
             self._changed.set()
 
     async def _run(self) -> None:
@@ -133,14 +137,18 @@ class Upkeep:
         while True:
             await self._wait()
             try:
-                plan = self._plan()
-                if not plan:
+                await self._follow_template()
+                if not self._plan():
                     continue
+                was_outdated = self._tender.outdated
                 if not await self._tender.take():
                     await asyncio.sleep(random.uniform(*_OTHERS_TURN))
                     self._changed.set()
                     continue
-                failures = 0 if await self._carry_out(plan) else failures + 1
+                if self._tender.outdated and not was_outdated:
+                    self._say_outdated()
+                # Anew: the fleet may have a newer template, as is known since the Lease was read.
+                failures = 0 if await self._carry_out(self._plan()) else failures + 1
             except PodfleetError as error:
                 failures += 1
                 _log.warning("fleet %s: not tended yet: %s", self._core.spec.name, error)
@@ -159,15 +167,68 @@ class Upkeep:
             pass  # time alone may have changed what is wanted
         self._changed.clear()
 
+    async def _follow_template(self) -> None:
+        """Have the fleet know this replica's template; learn whether a newer one has come."""
+        if self._core.spec.policy is None:
+            return  # who keeps no servers has no say in what they are
+        tender, was_outdated = self._tender, self._tender.outdated
+        if not tender.known:
+            await tender.declare()
+        elif tender.outdated and time.monotonic() > self._looked + _LOOK:
+            await tender.look()
+        else:
+            return
+        self._looked = time.monotonic()
+        if tender.outdated and not was_outdated:
+            self._say_outdated()
+
+    def _say_outdated(self) -> None:
+        _log.warning(
+            "fleet %s: it has a newer template than this backend's, %s: this one keeps no servers "
+            "ready any more. To go back to it, call roll_out()",
+            self._core.spec.name,
+            self._core.spec.revision,
+        )
+
+    async def roll_out(self) -> None:
+        """Make this replica's template the fleet's, though the fleet has had it before."""
+        await self._tender.declare(again=True)
+        self._changed.set()
+
+    async def hold(self, paused: bool) -> None:
+        """Hold the roll-out, or have it go on."""
+        await self._tender.hold(paused)
+        self._changed.set()
+
+    async def rollout_status(self) -> RolloutStatus:
+        """Return how far the roll-out is."""
+        await self._tender.look()
+        core = self._core
+        return RolloutStatus(
+            revision=core.spec.revision,
+            is_present=not self._tender.outdated,
+            paused=self._tender.paused,
+            failing=self._pace.failures > 0,
+            updated=core.free.offered,
+            updated_ready=core.free.ready,
+            outdated=core.free.outdated,
+            outdated_allocated=core.free.outdated_taken,
+        )
+
     def _plan(self) -> _Plan:
         """Return what is to be done, by what the watch has shown."""
         core, now = self._core, time.monotonic()
         missing = 0
         going: list[tuple[str, str]] = []
-        if core.spec.policy is not None:
+        if core.spec.policy is not None and not self._tender.outdated:
             load = self._meter.load()
             self._ask(load)
+            step = self._step
             missing = self._missing
+            going += [
+                (name, f"its template is not the fleet's any more: {core.spec.revision} is")
+                for name in core.free.replaceable(step.remove)
+            ]
             surplus = self._surplus.of(now, load.free, self._wanted)
             going += [(name, "one too many") for name in core.free.dispensable(surplus)]
         going += self._reaper.due()
@@ -179,12 +240,27 @@ class Upkeep:
         return _Plan(missing, tuple(self._refused), remove)
 
     @property
+    def _step(self) -> Step:
+        """What the roll-out does next; mostly there is none, and it is what is missing."""
+        free = self._core.free
+        return next_step(
+            self._core.spec.rollout,
+            wanted=self._wanted,
+            new=free.offered,
+            new_ready=free.ready,
+            old=free.outdated,
+            old_ready=free.outdated_ready,
+            paused=self._tender.paused,
+            failing=self._pace.failures > 0,
+        )
+
+    @property
     def _missing(self) -> int:
         """How many servers may be created now."""
         free = self._core.free
         return self._pace.allowed(
             time.monotonic(),
-            missing=self._wanted - free.offered,
+            missing=self._step.create,
             starting=free.starting,
             unplaced=free.unplaced,
         )
