@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Self
@@ -14,6 +15,8 @@ from podfleet.kube import Change, Store
 from podfleet.model.event import FleetEvent
 
 __all__ = ["EventStream", "Events"]
+
+_log = logging.getLogger(__name__)
 
 _BREATH = 50  # servers shown before others of the event loop have a turn
 
@@ -58,7 +61,7 @@ class EventStream(AsyncIterator[FleetEvent]):
 
     def hear(self, change: Change, seen: Sighting) -> None:
         """Take in what happened to a server."""
-        self._put(self._derivation.follow(change, seen))
+        self._put(seen, change)
 
     def end(self) -> None:
         """Have the iteration end, after what has happened until now."""
@@ -80,9 +83,15 @@ class EventStream(AsyncIterator[FleetEvent]):
         for _ in range(min(_BREATH, len(self._unshown))):
             name = self._unshown.popleft()
             pod = self._events.store.get(name)
-            self._put(self._derivation.show(Sighting(name, pod)))
+            self._put(Sighting(name, pod))
 
-    def _put(self, events: list[FleetEvent]) -> None:
+    def _put(self, seen: Sighting, change: Change | None = None) -> None:
+        derivation = self._derivation
+        try:
+            events = derivation.show(seen) if change is None else derivation.follow(change, seen)
+        except Exception:  # what somebody wrote on a Pod must not stop the watch, nor a claim
+            _log.exception("%s: no event of what makes no sense on its Pod", seen.name)
+            return
         for event in events:
             self._queue.put_nowait(event)
 
