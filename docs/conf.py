@@ -33,6 +33,7 @@ default_role = "py:obj"
 # Types of others are not linked: their docs are on the network, and a build needs none.
 _OTHERS = "|".join(sorted({"attrs", "kubernetes", "aiohttp", *sys.stdlib_module_names}))
 nitpick_ignore_regex = [
+    (r"py:class", r"podfleet\.fleet\.events\.stream\.Events"),  # private: who makes a stream
     (r"py:.*", rf"({_OTHERS})(\..*)?"),
     (r"py:class", r"(podfleet\..*)?\b_\w+"),  # private protocols and type variables in signatures
     (r"py:class", r"Path|_pytest\..*"),

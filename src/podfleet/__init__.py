@@ -41,12 +41,14 @@ from podfleet.exposure import (
     Route,
     own_service,
 )
-from podfleet.fleet import AsyncFleet, AsyncFleetGroup, AsyncFleetServer
+from podfleet.fleet import AsyncFleet, AsyncFleetGroup, AsyncFleetServer, EventStream
 from podfleet.kube import Cluster
 from podfleet.model import (
     Diagnosis,
     Endpoint,
+    EventKind,
     Finding,
+    FleetEvent,
     FleetStatus,
     GameServer,
     GameServerTemplate,
@@ -86,10 +88,13 @@ __all__ = [
     "Demand",
     "Diagnosis",
     "Endpoint",
+    "EventKind",
+    "EventStream",
     "Exhausted",
     "ExposureStrategy",
     "Finding",
     "Fleet",
+    "FleetEvent",
     "FleetGroup",
     "FleetServer",
     "FleetStatus",

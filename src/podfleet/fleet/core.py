@@ -16,6 +16,7 @@ from podfleet.fleet.claiming.claims import Claims
 from podfleet.fleet.claiming.protocol import Discard
 from podfleet.fleet.claiming.releases import Releases
 from podfleet.fleet.claiming.seats import Seats
+from podfleet.fleet.events.stream import Events
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.ledger import PortLedger
 from podfleet.fleet.pool.free import FreeServers
@@ -56,6 +57,7 @@ class Core:
         self.namespace = namespace
         self.client = client
         self.store = Store(index_by=sessions_of)
+        self.events = Events(self.store)
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, client, self.store)
@@ -101,6 +103,7 @@ class Core:
 
     async def stop(self) -> None:
         """Finish what is being cleaned up, then end the watch and the connections."""
+        self.events.stop()
         if self._cleanups:
             await asyncio.wait(self._cleanups, timeout=_STOP_TIMEOUT)
         for late in list(self._cleanups):

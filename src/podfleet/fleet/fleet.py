@@ -20,6 +20,8 @@ from podfleet.fleet.arguments import (
     check_state,
 )
 from podfleet.fleet.core import Core
+from podfleet.fleet.events.callbacks import call_with_each
+from podfleet.fleet.events.stream import Events, EventStream
 from podfleet.fleet.handle import AsyncFleetServer
 from podfleet.fleet.pool.packing import Packing
 from podfleet.fleet.pool.ranking import Value
@@ -37,6 +39,7 @@ from podfleet.model import (
     Manifest,
     ServerState,
 )
+from podfleet.model.event import FleetEvent
 from podfleet.model.names import (
     SLOTS,
     check_session,
@@ -430,6 +433,35 @@ class AsyncFleet:
         """
         await (await self.here().upkeep()).roll_out()
 
+    def events(self) -> EventStream:
+        """Return what happens in the fleet, whichever backend does it, for ``async for``.
+
+        First comes the present state of every server there is: so whoever begins anew learns all
+        that still is in the cluster, some of it again. It ends when the fleet is stopped, or
+        when it is left. Any number may run at once; each keeps what it has not read yet, without
+        a limit.
+
+        Raises:
+            PodfleetError: With its first event: the fleet cannot be started; see `start`.
+        """
+        return EventStream(self._events)
+
+    async def on_event(self, callback: Callable[[FleetEvent], object]) -> Callable[[], None]:
+        """Call a function with each event, as `events` tells them, until the fleet is stopped.
+
+        Args:
+            callback: Is called in this event loop, and must not block it. What it raises is
+                logged, and the next event comes nevertheless.
+
+        Returns:
+            A function that ends it, to be called in this event loop.
+
+        Raises:
+            PodfleetError: The fleet cannot be started; see `start`.
+        """
+        await self.start()
+        return call_with_each(self.events(), callback)
+
     async def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete the servers that killed backends started and left unclaimed.
 
@@ -523,6 +555,9 @@ class AsyncFleet:
 
     async def _running(self) -> Core:
         return await self.here().start(START_TIMEOUT)
+
+    async def _events(self) -> Events:
+        return (await self._running()).events
 
     async def _server(
         self, core: Core, pod: Manifest, *, fresh: bool = False, session: str | None = None

@@ -121,6 +121,11 @@ class Store:
     def __len__(self) -> int:
         return len(self._objects)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all objects."""
+        return tuple(self._objects)
+
     def __iter__(self) -> Iterator[Manifest]:
         return (kept.unpack() for kept in list(self._objects.values()))
 

@@ -2,6 +2,7 @@
 
 from podfleet.diagnosis import Diagnosis, Verdict
 from podfleet.model.endpoint import Endpoint
+from podfleet.model.event import EventKind, FleetEvent
 from podfleet.model.finding import Finding
 from podfleet.model.manifest import Manifest
 from podfleet.model.port import Port, Protocol
@@ -12,7 +13,9 @@ from podfleet.model.template import GameServerTemplate
 __all__ = [
     "Diagnosis",
     "Endpoint",
+    "EventKind",
     "Finding",
+    "FleetEvent",
     "FleetStatus",
     "GameServer",
     "GameServerTemplate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -24,9 +24,11 @@ from podfleet.model import (
     Manifest,
     ServerState,
 )
+from podfleet.model.event import FleetEvent
 from podfleet.model.rollout import Rollout, RolloutStatus
 from podfleet.model.workload import StatefulSet
 from podfleet.scaling import Policy
+from podfleet.sync.events import EventIterator, call_with_each
 from podfleet.sync.portal import portal
 
 __all__ = ["Fleet", "FleetServer"]
@@ -247,6 +249,21 @@ class Fleet:
     def roll_out(self) -> None:
         """Make this backend's template the fleet's again: see `AsyncFleet.roll_out`."""
         portal.run(self.own().roll_out())
+
+    def events(self) -> Iterator[FleetEvent]:
+        """Return what happens in the fleet, for ``for``: see `AsyncFleet.events`.
+
+        Ctrl-C interrupts it.
+        """
+        return EventIterator(self.own().events())
+
+    def on_event(self, callback: Callable[[FleetEvent], object]) -> Callable[[], None]:
+        """Call a function with each event: see `AsyncFleet.on_event`.
+
+        It is called in a thread of its own, one event after the other: it may call the fleet.
+        """
+        self.start()
+        return call_with_each(EventIterator(self.own().events()), callback)
 
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
         """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""

@@ -1,0 +1,1 @@
+"""What happens to a fleet's servers, told as it happens."""
