@@ -7,14 +7,16 @@ from typing import Any
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import Resource
-from podfleet.model import Manifest
+from podfleet.model import Manifest, names
 from podfleet.model.names import check_dns_label
 from podfleet.model.rules import Rule
+from podfleet.model.server import ClaimState
 
 __all__ = ["administration", "fleet_rules", "namespaced", "reading_rules"]
 
 
 _API = "rbac.authorization.k8s.io"
+_MORE_THAN_ANY = 2**31 - 1  # servers: the API's integers have 32 bits
 
 
 def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
@@ -69,7 +71,7 @@ def administration(
     rules: Iterable[Rule],
     shared: Iterable[Resource],
 ) -> tuple[Manifest, ...]:
-    """Return the account, its Roles and bindings, and the objects that the fleet shares.
+    """Return the account, its Roles and bindings, the budget, and the objects of all servers.
 
     Args:
         fleet: The fleet's name.
@@ -98,7 +100,27 @@ def administration(
         own = name if place == namespace else f"{name}-{namespace}"
         where = {"name": own} if place is None else {"name": own, "namespace": place}
         found += _pair("ClusterRole" if place is None else "Role", where, granted, subject)
+    found.append(_budget(fleet, namespace))
     return (*found, *(namespaced(one, namespace) for one in shared if not one.exists))
+
+
+def _budget(fleet: str, namespace: str) -> Manifest:
+    """Return what keeps ``kubectl drain`` and the like from evicting servers that are allocated.
+
+    Of Pods that no controller owns a budget takes a number only, and only as the least that stays:
+    https://kubernetes.io/docs/tasks/run-application/configure-pdb/#arbitrary-controllers-and-selectors
+    """
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": f"podfleet-{fleet}", "namespace": namespace},
+        "spec": {
+            "minAvailable": _MORE_THAN_ANY,
+            "selector": {
+                "matchLabels": {names.FLEET: fleet, names.STATE: ClaimState.ALLOCATED.value}
+            },
+        },
+    }
 
 
 def _pair(

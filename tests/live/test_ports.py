@@ -109,7 +109,7 @@ def test_a_map_of_addresses_needs_no_right_to_read_nodes(backend: Backend) -> No
     exposure = HostPort(PortPool(31240, 31241), address=NodeAddress(by_node=addresses))
     with make(Fleet, backend, exposure=exposure) as fleet:
         kinds = {manifest["kind"] for manifest in fleet.manifests(backend.account)}
-        assert kinds == {"ServiceAccount", "Role", "RoleBinding"}
+        assert kinds == {"PodDisruptionBudget", "Role", "RoleBinding", "ServiceAccount"}
         server = fleet.allocate(timeout=30)
         assert over_udp(server.endpoint) == f"{server.name} hello"
 

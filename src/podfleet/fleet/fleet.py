@@ -155,7 +155,8 @@ class AsyncFleet:
 
         Returns:
             The ServiceAccount; the Role, ClusterRole and bindings that this very fleet needs,
-            and no more; the objects that its servers share. Ready for ``kubectl apply``.
+            and no more; a PodDisruptionBudget, so that ``kubectl drain`` waits for matches; the
+            objects that its servers share. Ready for ``kubectl apply``.
         """
         namespace = self.spec.namespace or "default"
         account = service_account or f"{namespace}/podfleet-{self.name}"

@@ -12,6 +12,7 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import ExposureStrategy, Resource
+from podfleet.fleet.claiming.disruption import of_new
 from podfleet.fleet.pool.packing import Packing, Selector, matches
 from podfleet.fleet.pool.ranking import Value
 from podfleet.kube import Cluster
@@ -224,4 +225,5 @@ class FleetSpec:
             names.STATE: ClaimState.UNCLAIMED.value,
             names.REVISION: self.revision,
         }
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **of_new(pod)}
         return pod

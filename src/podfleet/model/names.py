@@ -17,6 +17,8 @@ from podfleet.errors import ConfigurationError
 __all__ = [
     "ALLOCATED_AT",
     "CLAIM",
+    "DISRUPTION",
+    "DO_NOT_DISRUPT",
     "FLEET",
     "GIVEN",
     "MAX_FLEET_NAME",
@@ -30,6 +32,7 @@ __all__ = [
     "RESERVED_UNTIL",
     "REVISION",
     "REVISIONS",
+    "SAFE_TO_EVICT",
     "SERVER",
     "SESSION",
     "SESSIONS",
@@ -106,6 +109,16 @@ RECYCLED: Final = PREFIX + "recycled"
 
 PATIENCE: Final = PREFIX + "patience"
 """Annotation: for how many seconds the starter of a Pod was going to wait for it."""
+
+DISRUPTION: Final = PREFIX + "disruption"
+"""Annotation: ``follows-state`` on a Pod whose next two annotations podfleet keeps."""
+
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+"""Annotation: whether the cluster autoscaler may take the Pod's node. Without it a Pod that no
+controller owns keeps its node for ever (autoscaler's FAQ, "What types of Pods can prevent ...")."""
+
+DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
+"""Annotation: ``true`` keeps Karpenter from taking the Pod's node."""
 
 OPERATION: Final = PREFIX + "operation"
 """Annotation: the id of the create that made the object: tells our own from a namesake."""

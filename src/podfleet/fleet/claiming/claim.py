@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
+from podfleet.fleet.claiming.disruption import follow_state
 from podfleet.kube.paths import pointer
 from podfleet.model import GameServerTemplate, Manifest, names
 from podfleet.model.manifest import annotations_of, labels_of, name_of, parse_time, uid_of
@@ -165,7 +166,11 @@ def transition(
         *_changes(
             "annotations",
             annotations_of(pod),
-            {**(annotations or {}), names.TURN: str(turn_of(pod) + 1)},
+            {
+                **follow_state(pod, state),
+                **(annotations or {}),
+                names.TURN: str(turn_of(pod) + 1),
+            },
         ),
     ]
 

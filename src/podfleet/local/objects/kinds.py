@@ -116,6 +116,8 @@ KINDS = (
     ENDPOINT_SLICE,
     Kind("coordination.k8s.io", "v1", "Lease", "leases"),
     Kind("networking.k8s.io", "v1", "Ingress", "ingresses", ("ing",), status=True),
+    # Kept, and without effect: nothing is evicted here.
+    Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", ("pdb",)),
     Kind(_RBAC, "v1", "Role", "roles"),
     Kind(_RBAC, "v1", "RoleBinding", "rolebindings"),
     Kind(_RBAC, "v1", "ClusterRole", "clusterroles", namespaced=False),
