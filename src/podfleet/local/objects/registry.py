@@ -221,7 +221,7 @@ class Registry:
             return found, ends
         if options.get("propagationPolicy") == "Orphan":
             self._orphan(metadata["uid"])
-        if ends:
+        if ends and not kind.graceful:
             return self.store.remove(kind, (namespace, name)), True
         since = metadata.get("deletionTimestamp")
         if since is None or grace < metadata.get("deletionGracePeriodSeconds", grace):
@@ -235,6 +235,8 @@ class Registry:
             if kind == NAMESPACE:
                 changed["status"] = {**found["status"], "phase": "Terminating"}
             found = self.store.put(kind, (namespace, name), changed)
+        if ends:  # a watch sees that it goes, though it has no time (registry/generic, store.go)
+            return self.store.remove(kind, (namespace, name)), True
         return found, False
 
     def remember_applied(self, uid: str, manager: str, wanted: Manifest) -> Manifest:
