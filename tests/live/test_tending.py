@@ -2,12 +2,14 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable
 
 import pytest
 
 from podfleet import Buffer, ConfigurationError, Fleet, HeadlessDNS, Load, ServerState, StatefulSet
 from podfleet.fleet.tending import reaper, surplus
+from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, template
 from tests.live.faults import faulty
@@ -134,3 +136,26 @@ def test_what_is_no_policy_is_refused(
 def test_a_stateful_set_has_replicas(backend: Backend) -> None:
     with pytest.raises(ConfigurationError, match="a StatefulSet has replicas"):
         make(Fleet, backend, grant=False, exposure=HeadlessDNS(), workload=StatefulSet(), ready=1)
+
+
+def test_what_is_deleted_is_deleted_once_though_nothing_shows_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "_ENDED", 2.0)  # seconds
+    with faulty(backend) as (api, behind), make(Fleet, behind) as fleet:
+        server = fleet.allocate("match-1", limit=1, timeout=60)
+        eventually(lambda: fleet.get(server.name).state is ServerState.ENDED)
+        api.fail(Fault("GET", "watch=true", status=500, times=1000))
+        api.cut_watches()
+
+        def deletes() -> int:
+            return len([line for line in api.seen if line.startswith("DELETE")])
+
+        eventually(lambda: deletes() == 1)
+        looked = time.monotonic() + 5  # it looks every other second
+        while time.monotonic() < looked:
+            assert deletes() == 1
+            time.sleep(0.1)
+        assert server.name in [one.name for one in fleet.servers()]
+        api.faults.clear()
+        eventually(lambda: not fleet.servers(), 60)

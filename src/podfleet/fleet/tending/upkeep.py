@@ -27,7 +27,7 @@ from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
 from podfleet.kube.retry import pause
 from podfleet.model import Manifest, Verdict
-from podfleet.model.manifest import name_of
+from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.names import new_server_name
 from podfleet.model.rollout import RolloutStatus
 from podfleet.scaling import Load, wanted
@@ -40,6 +40,9 @@ _ASKED = 2.0  # seconds from one look to the next, if nothing happens
 _LOOK = 60.0  # seconds after which an outdated replica looks whether it still is
 _STALE = 120.0  # seconds unheard of, after which nothing is removed: a watch is heard each minute
 _AT_ONCE = 8  # writes in flight
+_GOING = (
+    60.0  # seconds for which what was deleted is not deleted again, though it seems to be there
+)
 _ROUND = 64  # servers that are removed before it is looked again
 _PAUSE = (0.5, 30.0)  # seconds, doubled from one failure to the next
 _OTHERS_TURN = (1.0, 2.0)  # seconds until it is asked again whose turn it is
@@ -82,6 +85,7 @@ class Upkeep:
         self._changed = asyncio.Event()
         self._refused: set[str] = set()
         self._failed: set[str] = set()
+        self._going: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
         core.on_sighting(self._follow)
 
@@ -157,7 +161,9 @@ class Upkeep:
                 _log.exception("fleet %s: tending failed unexpectedly", self._core.spec.name)
             if failures:
                 await asyncio.sleep(pause(failures, _PAUSE))
-            self._changed.set()
+            # Else at the next event, or in a moment: what was deleted has yet to be seen going.
+            if failures or self._missing > 0:
+                self._changed.set()
 
     async def _wait(self) -> None:
         try:
@@ -235,8 +241,11 @@ class Upkeep:
         if core.status.age > _STALE:
             going.clear()
         # As they are seen now: whatever is written on one from here on spares it.
+        self._going = {uid: until for uid, until in self._going.items() if until > now}
         seen = ((core.store.get(name), why) for name, why in going[:_ROUND])
-        remove = tuple((pod, why) for pod, why in seen if pod is not None)
+        remove = tuple(
+            (pod, why) for pod, why in seen if pod is not None and uid_of(pod) not in self._going
+        )
         return _Plan(missing, tuple(self._refused), remove)
 
     @property
@@ -258,6 +267,8 @@ class Upkeep:
     def _missing(self) -> int:
         """How many servers may be created now."""
         free = self._core.free
+        if self._core.spec.policy is None or self._tender.outdated:
+            return 0
         return self._pace.allowed(
             time.monotonic(),
             missing=self._step.create,
@@ -322,6 +333,7 @@ class Upkeep:
         core.free.hold(name)
         try:
             if await core.delete_unchanged(pod):
+                self._going[uid_of(pod)] = time.monotonic() + _GOING
                 _log.info("%s/%s: deleted: %s", core.namespace, name, why)
         finally:
             core.free.let_go(name)
