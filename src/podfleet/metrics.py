@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -60,7 +59,6 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = REGISTRY) -> None:
         self._fleets: dict[str, Fleet | AsyncFleet] = {}
-        self._lock = threading.Lock()
         if registry is not None:
             registry.register(self)
 
@@ -75,14 +73,13 @@ class Metrics:
         """
         if not isinstance(fleet, Fleet | AsyncFleet):
             raise ConfigurationError("fleet", fleet, "must be a Fleet or an AsyncFleet")
-        with self._lock:
-            if self._fleets.setdefault(fleet.name, fleet) is not fleet:
-                raise ConfigurationError(
-                    "fleet",
-                    fleet.name,
-                    "another fleet of this name is watched: unwatch that one first, or use another "
-                    "Metrics, with a registry of its own",
-                )
+        if self._fleets.setdefault(fleet.name, fleet) is not fleet:
+            raise ConfigurationError(
+                "fleet",
+                fleet.name,
+                "another fleet of this name is watched: unwatch that one first, or use another "
+                "Metrics, with a registry of its own",
+            )
 
     def unwatch(self, fleet: Fleet | AsyncFleet) -> None:
         """Show a fleet no more.
@@ -90,9 +87,8 @@ class Metrics:
         Args:
             fleet: The fleet; one that is not shown is none.
         """
-        with self._lock:
-            if self._fleets.get(fleet.name) is fleet:
-                del self._fleets[fleet.name]
+        if self._fleets.get(fleet.name) is fleet:
+            del self._fleets[fleet.name]
 
     def describe(self) -> Iterator[Family]:
         """Yield the metrics without values: the registry looks for names that it has already."""
@@ -100,11 +96,11 @@ class Metrics:
 
     def collect(self) -> Iterator[Family]:
         """Yield the metrics, for a scrape."""
-        with self._lock:
-            fleets = dict(self._fleets)
         families = _Families()
-        for name, fleet in fleets.items():
-            own = fleet.own() if isinstance(fleet, Fleet) else fleet
+        for name, fleet in dict(self._fleets).items():  # copied at once: threads may watch others
+            own = fleet.own_if_any() if isinstance(fleet, Fleet) else fleet
+            if own is None:
+                continue
             statuses, counts = own.statuses(), own.tally.read()
             if statuses:
                 families.tell_status(name, statuses)

@@ -1,9 +1,12 @@
 """What Prometheus is shown of a fleet at work."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,11 +17,11 @@ from podfleet import (
     Exhausted,
     Fleet,
     FleetGroup,
-    PortPool,
-    PortPoolExhausted,
+    GameServer,
+    HeadlessDNS,
+    ServerError,
     ServerFailed,
     ServerState,
-    TransportError,
 )
 from podfleet.fleet.tending import reaper, surplus
 from podfleet.metrics import Metrics
@@ -97,21 +100,19 @@ def test_what_is_not_allocated_is_counted_by_its_reason(backend: Backend) -> Non
 
 
 def test_no_room_is_counted_as_exhausted(backend: Backend) -> None:
-    pool = PortPool(31000, 31000)
-    with make(Fleet, backend, pool) as fleet:
+    nowhere = template(backend, node_selector={backend.namespace: "true"})
+    with make(Fleet, backend, template=nowhere) as fleet:
         shown = Shown(fleet)
-        fleet.exposure.pool.take("somebody else", 1)  # type: ignore[union-attr]
-        with pytest.raises(PortPoolExhausted) as caught:
-            fleet.allocate(timeout=1)
-        assert isinstance(caught.value, Exhausted)
+        with pytest.raises(Exhausted):
+            fleet.allocate(timeout=2)
         assert shown("allocations_total") == {"exhausted": 1}
 
 
 def test_a_cluster_that_does_not_answer_is_counted_as_an_error(backend: Backend) -> None:
     with faulty(backend) as (api, behind), make(Fleet, behind) as fleet:
         shown = Shown(fleet)
-        api.fail(Fault("POST", "/pods$", lose_reply=True, times=100))
-        with pytest.raises(TransportError):
+        api.fail(Fault("POST", "/pods$", status=500, times=100))
+        with pytest.raises(ServerError):
             fleet.allocate(timeout=60)
         api.faults.clear()
         assert shown("allocations_total") == {"error": 1}
@@ -163,24 +164,25 @@ def test_a_fleet_in_several_event_loops_is_shown_once(backend: Backend) -> None:
 
 
 def test_a_scrape_starts_nothing_and_does_not_wait_for_a_busy_fleet(backend: Backend) -> None:
+    def asked() -> list[str]:
+        return [line for line in api.seen if "watch=true" not in line]  # it comes by itself
+
     with faulty(backend) as (api, behind):
         fleet = make(Fleet, behind)
-        shown = Shown(fleet)
-        before = len(api.seen)
-        assert "podfleet_servers{" not in shown.text
-        assert len(api.seen) == before
+        assert "podfleet_servers{" not in Shown(fleet).text
+        assert api.seen == []
 
         async def block() -> None:
             async_fleet = make(AsyncFleet, behind)
             busy = Shown(async_fleet)
             async with async_fleet:
-                seen = len(api.seen)
+                before = asked()
                 told: list[str] = []
                 thread = threading.Thread(target=lambda: told.append(busy.text))
                 thread.start()
                 thread.join(10)  # this loop does nothing else meanwhile
                 assert 'podfleet_synced{fleet="arena"} 1.0' in told[0]
-                assert len(api.seen) == seen
+                assert asked() == before
 
         asyncio.run(block())
 
@@ -221,27 +223,26 @@ def test_a_roll_out_is_counted(backend: Backend) -> None:
 
 
 def test_lost_races_are_counted(backend: Backend) -> None:
-    """Two backends that do not hear of each other's claims at once want the same server."""
+    """Three backends choose before they can hear of each other's claims: all the same server."""
     with make(Fleet, backend, ready=8) as keeper:
         until_ready(keeper, 8)
-    fleets = [make(Fleet, backend) for _ in range(3)]
-    shown = [Shown(fleet) for fleet in fleets]
-    for fleet in fleets:
-        fleet.start()
-        until_ready(fleet, 8)
-    gate = threading.Barrier(len(fleets))
 
-    def allocate(fleet: Fleet) -> None:
-        gate.wait(60)
-        fleet.allocate(prefer=lambda one: int(one.name[-4:], 36), timeout=60)
+    def favourite(server: GameServer) -> float:
+        return int(server.name[-4:], 36)
 
-    with ThreadPoolExecutor(len(fleets)) as threads:
-        list(threads.map(allocate, fleets))
-    lost = sum(one("lost_races_total").get("", 0) for one in shown)
-    for fleet in fleets:
-        fleet.stop()
-    assert lost >= 1
-    assert sum(one("allocations_total")["ok"] for one in shown) == 3
+    async def play() -> None:
+        fleets = [make(AsyncFleet, backend) for _ in range(3)]
+        shown = [Shown(fleet) for fleet in fleets]
+        async with AsyncExitStack() as stack:
+            for fleet in fleets:
+                await stack.enter_async_context(fleet)
+            await eventually_async(lambda: all(one("servers") == {"ready": 8} for one in shown))
+            calls = [fleet.allocate(prefer=favourite, timeout=60) for fleet in fleets]
+            await asyncio.gather(*calls)
+        assert sum(one("lost_races_total").get("", 0) for one in shown) >= 2
+        assert sum(one("allocations_total")["ok"] for one in shown) == 3
+
+    asyncio.run(play())
 
 
 def test_a_call_of_a_group_counts_for_the_fleet_that_answered(backend: Backend) -> None:
@@ -268,3 +269,48 @@ def test_a_reservation_is_one_allocation_when_it_is_taken(backend: Backend) -> N
         assert shown("allocations_total") == {}
         fleet.allocate("match-1", reservation=reserved, timeout=30)
         assert shown("allocations_total") == {"ok": 1}
+
+
+FORKED = """
+import os, sys
+from prometheus_client import CollectorRegistry, generate_latest
+from podfleet import *
+from podfleet.metrics import Metrics
+fleet = Fleet(
+    "arena",
+    template=GameServerTemplate(image={image!r}, ports=[Port("game", 7777, "UDP")]),
+    exposure=HeadlessDNS(),
+    namespace={namespace!r},
+    cluster=Cluster(kubeconfig={kubeconfig!r}),
+)
+registry = CollectorRegistry()
+Metrics(registry).watch(fleet)
+counts = lambda: 'result="ok"}} 1.0' in generate_latest(registry).decode()
+fleet.allocate("parent", timeout=60)
+assert counts()
+worker = os.fork()
+if worker == 0:
+    try:
+        assert b"arena" not in generate_latest(registry)
+        fleet.allocate("worker", timeout=60)
+        assert counts()
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+assert counts()
+"""
+
+
+def test_a_worker_that_was_forked_counts_from_zero(backend: Backend) -> None:
+    make(Fleet, backend, exposure=HeadlessDNS())  # for its rights
+    script = FORKED.format(
+        image=backend.cluster.image,
+        namespace=backend.namespace,
+        kubeconfig=str(backend.kubeconfig),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
