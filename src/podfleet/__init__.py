@@ -1,5 +1,7 @@
 """podfleet: game servers on Kubernetes, one endpoint for each match, no controller needed."""
 
+import logging
+
 from podfleet.errors import (
     AdmissionRefused,
     AllocationError,
@@ -64,6 +66,9 @@ from podfleet.ports import PortPool
 from podfleet.scaling import Buffer, Chain, Demand, Load, ScalingPolicy, Schedule, Window
 from podfleet.sync import Fleet, FleetGroup, FleetServer, wait_gone, wait_reachable, wait_ready
 from podfleet.waiters import async_wait_gone, async_wait_reachable, async_wait_ready
+
+if not logging.getLogger("podfleet").handlers:  # quiet, unless the program says otherwise
+    logging.getLogger("podfleet").addHandler(logging.NullHandler())
 
 __all__ = [
     "AdmissionRefused",

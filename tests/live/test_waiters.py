@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Timer
 from typing import Any
@@ -29,6 +30,7 @@ from podfleet import (
     wait_reachable,
     wait_ready,
 )
+from podfleet.testing.proxy import FaultyApi
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, over_udp
 
@@ -69,14 +71,18 @@ def is_ready(backend: Backend, name: str) -> bool:
 
 
 @contextmanager
-def meanwhile(action: Callable[[], None], after: float = 0.5) -> Iterator[None]:
-    """Do something while the block runs: after some seconds, when it waits."""
-    timer = Timer(after, action)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.join()
+def meanwhile(backend: Backend, action: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """Do something as soon as the block watches; give where it is to look."""
+    proxy = FaultyApi(backend.cluster.kubeconfig)
+    with proxy.kubeconfig(backend.cluster.kubeconfig) as through, ThreadPoolExecutor(1) as thread:
+
+        def act() -> None:
+            eventually(lambda: proxy.watching)
+            action()
+
+        done = thread.submit(act)
+        yield {"cluster": Cluster(kubeconfig=through), "namespace": backend.namespace}
+        done.result()
 
 
 def test_a_pod_is_waited_for_until_it_is_ready(backend: Backend) -> None:
@@ -89,8 +95,8 @@ def test_a_pod_is_waited_for_until_it_is_ready(backend: Backend) -> None:
 
 
 def test_a_pod_may_be_created_after_the_wait_began(backend: Backend) -> None:
-    with meanwhile(lambda: start(backend, "arena-0")):
-        wait_ready("arena-0", **admin(backend), timeout=30)
+    with meanwhile(backend, lambda: start(backend, "arena-0")) as there:
+        wait_ready("arena-0", **there, timeout=30)
     assert is_ready(backend, "arena-0")
 
 
@@ -144,18 +150,18 @@ def test_a_pod_that_is_deleted_meanwhile_has_failed(backend: Backend) -> None:
         backend.delete("pods", "arena-0", grace=0)
 
     with (
-        meanwhile(delete_now),
+        meanwhile(backend, delete_now) as there,
         pytest.raises(ServerFailed, match=r"arena-0: .*delete") as caught,
     ):
-        wait_ready("arena-0", **admin(backend), timeout=30)
+        wait_ready("arena-0", **there, timeout=30)
     assert caught.value.diagnosis.reason in ("Deleted", "Terminating")
 
 
 def test_a_pod_is_waited_for_until_it_is_gone(backend: Backend) -> None:
     start(backend, "arena-0")
     wait_ready("arena-0", **admin(backend), timeout=30)
-    with meanwhile(lambda: delete(backend, "arena-0")):
-        wait_gone("arena-0", **admin(backend), timeout=30)
+    with meanwhile(backend, lambda: delete(backend, "arena-0")) as there:
+        wait_gone("arena-0", **there, timeout=30)
     assert backend.pods() == []
     wait_gone("arena-0", **admin(backend), timeout=30)  # it is already
 
@@ -223,8 +229,10 @@ def test_an_endpoint_may_begin_to_listen_after_the_wait_began() -> None:
     with socket.socket() as late:
         late.bind(("127.0.0.1", 0))
         endpoint = Endpoint("127.0.0.1", late.getsockname()[1], Protocol.TCP, "game")
-        with meanwhile(late.listen):
-            wait_reachable(endpoint, timeout=10)
+        timer = Timer(0.5, late.listen)  # sooner than the wait begins, it proves less
+        timer.start()
+        wait_reachable(endpoint, timeout=10)
+        timer.join()
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, "10", float("nan"), None])

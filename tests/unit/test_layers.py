@@ -19,6 +19,7 @@ LAYERS = (
     {"waiters"},
     {"fleet"},
     {"sync"},
+    {"metrics"},
     {"local"},
     {"testing"},
 )

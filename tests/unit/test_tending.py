@@ -10,9 +10,11 @@ from podfleet.fleet.pool.free import FreeServers
 from podfleet.fleet.pool.line import Line
 from podfleet.fleet.pool.orphans import Orphans
 from podfleet.fleet.sighting import Sighting
+from podfleet.fleet.tally import Removal
 from podfleet.fleet.tending.meter import Meter
 from podfleet.fleet.tending.pace import Pace
 from podfleet.fleet.tending.reaper import Reaper
+from podfleet.fleet.tending.reason import Reason
 from podfleet.fleet.tending.surplus import Surplus
 from podfleet.kube import Store
 from podfleet.model.names import PATIENCE, RECYCLED, REVISION, STATE, TURN
@@ -101,7 +103,8 @@ def test_a_pull_that_fails_is_given_time_and_a_name_that_is_none_is_not() -> Non
     reaping.follow(seen(server(ready=False, phase="Pending", waiting=wrong)))
     ((name, why),) = reaping.due()
     assert name == "arena-1"
-    assert why.startswith("InvalidImageName: ")
+    assert why.kind is Removal.FAILED
+    assert str(why).startswith("InvalidImageName: ")
 
 
 def test_a_recycled_server_has_time_to_come_back() -> None:
@@ -150,7 +153,9 @@ def test_orphans_are_due_when_their_starter_cannot_want_them() -> None:
         follow(seen(pod))
     assert list(reaping.due()) == []
     clock.now += 5
-    assert list(reaping.due()) == [("arena-1", "whoever started it is no more")]
+    assert list(reaping.due()) == [
+        ("arena-1", Reason(Removal.ORPHAN, "whoever started it is no more"))
+    ]
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 100), st.integers(0, 9), st.integers(0, 9)), min_size=1))

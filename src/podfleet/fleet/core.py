@@ -25,6 +25,7 @@ from podfleet.fleet.pool.orphans import Orphans
 from podfleet.fleet.sets.replicas import Replicas
 from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
+from podfleet.fleet.tally import Purpose, Removal, Tally
 from podfleet.kube import Change, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model import FleetStatus, Manifest
@@ -50,11 +51,13 @@ class Core:
         spec: What the fleet was asked to be.
         client: The transport; closed by `stop`.
         namespace: Where the servers live.
+        tally: Counts what is done.
     """
 
-    def __init__(self, spec: FleetSpec, client: KubeClient, namespace: str) -> None:
+    def __init__(self, spec: FleetSpec, client: KubeClient, namespace: str, tally: Tally) -> None:
         self.spec = spec
         self.namespace = namespace
+        self.tally = tally
         self.client = client
         self.store = Store(index_by=sessions_of)
         self.events = Events(self.store)
@@ -148,6 +151,7 @@ class Core:
         """
         body = self.spec.pod(self.namespace, pod_name, numbers, patience)
         pod = await self.client.create(pods(self.namespace), body)
+        self.tally.created(Purpose.READY if patience is None else Purpose.ALLOCATE)
         self.store.observe(pod)
         await self.exposer.attach(pod)
         return pod
@@ -177,6 +181,7 @@ class Core:
             for pod_name in sorted(filter(self.orphans.is_lost, undecided)):
                 pod = self.store.get(pod_name)
                 if pod is not None and await self.delete_unchanged(pod):
+                    self.tally.removed(Removal.ORPHAN)
                     deleted.append(pod_name)
                 undecided.discard(pod_name)
             undecided &= self.orphans.unclaimed(self.free.held)
@@ -247,10 +252,12 @@ class Core:
             await self.claims.carry_out(Discard(pod), claim)
             await self._discard_once(pod_name, claim)
         elif claim.holds(pod) and claim.session is None:
-            await self.client.delete(path, uid=uid_of(pod))
+            if await self.client.delete(path, uid=uid_of(pod)):
+                self.tally.removed(Removal.OTHER)
         elif is_claimable(pod) and self.replicas is None:
             version = pod["metadata"]["resourceVersion"]
-            await self.client.delete(path, uid=uid_of(pod), version=version)
+            if await self.client.delete(path, uid=uid_of(pod), version=version):
+                self.tally.removed(Removal.OTHER)
         else:
             self.abandoned.pop(pod_name, None)  # another replica's match runs there
 

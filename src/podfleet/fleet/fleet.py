@@ -28,6 +28,7 @@ from podfleet.fleet.pool.ranking import Value
 from podfleet.fleet.preflight import preflight
 from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
+from podfleet.fleet.tally import Attempt, Tally
 from podfleet.kube import Cluster, KubeClient
 from podfleet.manifests import administration
 from podfleet.model import (
@@ -127,6 +128,11 @@ class AsyncFleet:
             packing=packing,
             rollout=rollout or Rollout(),
         )
+        self.tally = Tally()
+        """What this fleet has done in this process.
+
+        :meta private:
+        """
         self._running_in: WeakKeyDictionary[asyncio.AbstractEventLoop, Running] = (
             WeakKeyDictionary()
         )
@@ -278,8 +284,11 @@ class AsyncFleet:
             labels=labels,
             annotations=annotations,
         )
-        pod, endpoints = await self.here().allocate(claim, wish, timeout, reservation)
-        return self._handle(pod, endpoints, claim.key if has_slots(pod) else None)
+        with Attempt(self.tally) as attempt:
+            found = await self.here().allocate(claim, wish, timeout, reservation)
+            attempt.warm = found.warm
+        session_shown = claim.key if has_slots(found.pod) else None
+        return self._handle(found.pod, found.endpoints, session_shown)
 
     async def reserve(
         self,
@@ -307,7 +316,8 @@ class AsyncFleet:
             PodfleetError: As `allocate`.
         """
         claim, wish = asked_to_reserve(self.spec, seconds, timeout, select, prefer)
-        return self._handle(*await self.here().allocate(claim, wish, timeout))
+        found = await self.here().allocate(claim, wish, timeout)
+        return self._handle(found.pod, found.endpoints)
 
     async def join(
         self, session: str, *, slots: int = 1, request: str | None = None
@@ -551,8 +561,19 @@ class AsyncFleet:
         loop = asyncio.get_running_loop()
         running = self._running_in.get(loop)
         if running is None:
-            running = self._running_in[loop] = Running(self.spec)
+            running = self._running_in[loop] = Running(self.spec, self.tally)
         return running
+
+    def statuses(self) -> tuple[FleetStatus, ...]:
+        """Return the status in each event loop in which the fleet runs; from any thread.
+
+        :meta private:
+        """
+        # The references are copied at once: in their own threads loops come and go meanwhile.
+        loops = [reference() for reference in self._running_in.keyrefs()]
+        alive = [loop for loop in loops if loop is not None and not loop.is_closed()]
+        runnings = [running for loop in alive if (running := self._running_in.get(loop))]
+        return tuple(status for running in runnings if (status := running.status))
 
     async def _running(self) -> Core:
         return await self.here().start(START_TIMEOUT)

@@ -17,7 +17,7 @@ from podfleet.fleet.arguments import (
     check_request,
     check_sharing,
 )
-from podfleet.fleet.claiming.asking import Asking
+from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.claims import Claims
 from podfleet.fleet.claiming.members import Members
@@ -29,6 +29,7 @@ from podfleet.fleet.handle import AsyncFleetServer
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.pool.weights import Weights
 from podfleet.fleet.running import START_TIMEOUT
+from podfleet.fleet.tally import Attempt
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.names import FLEET, SLOTS, check_fleet_name, check_session, check_slots
 from podfleet.model.server import values_from_pod
@@ -158,7 +159,11 @@ class AsyncFleetGroup:
             )
             for fleet in self._fleets
         ]
-        return await self._allocate(claim, wish, timeout, reservation)
+        with Attempt(self._fleets[0].tally) as attempt:
+            found, core = await self._allocate(claim, wish, timeout, reservation)
+            attempt.tally, attempt.warm = core.tally, found.warm
+        session_shown = claim.key if has_slots(found.pod) else None
+        return self._handle(found.pod, found.endpoints, session_shown)
 
     async def reserve(
         self,
@@ -172,7 +177,8 @@ class AsyncFleetGroup:
         (claim, wish), *_ = [
             asked_to_reserve(fleet.spec, seconds, timeout, select, prefer) for fleet in self._fleets
         ]
-        return await self._allocate(claim, wish, timeout)
+        found, _ = await self._allocate(claim, wish, timeout)
+        return self._handle(found.pod, found.endpoints)
 
     async def join(
         self, session: str, *, slots: int = 1, request: str | None = None
@@ -245,7 +251,8 @@ class AsyncFleetGroup:
 
     async def _allocate(
         self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None = None
-    ) -> AsyncFleetServer:
+    ) -> tuple[Allocated, Core]:
+        """Return a claimed server, and the fleet that it is of."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         asking = self._asking.setdefault(loop, Asking())
@@ -254,8 +261,8 @@ class AsyncFleetGroup:
                 stack.enter_context(fleet.here().under_way())
             cores = await self._cores(min(timeout, START_TIMEOUT))
             members = self._members(cores, claim.session)
-            pod, endpoints = await asking.allocate(members, claim, wish, deadline, reservation)
-        return self._handle(pod, endpoints, claim.key if has_slots(pod) else None)
+            found = await asking.allocate(members, claim, wish, deadline, reservation)
+        return found, members.of(found.pod)
 
     async def _cores(self, timeout: float = START_TIMEOUT) -> list[Core]:
         return [await fleet.here().start(timeout) for fleet in self._fleets]

@@ -16,9 +16,10 @@ from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.spec import FleetSpec
+from podfleet.fleet.tally import Tally
 from podfleet.fleet.tending.upkeep import Upkeep
 from podfleet.kube import KubeClient
-from podfleet.model import GameServer
+from podfleet.model import FleetStatus, GameServer
 
 __all__ = ["START_TIMEOUT", "Running"]
 
@@ -39,15 +40,23 @@ class Running:
 
     Args:
         spec: What the fleet was asked to be.
+        tally: Counts what is done.
     """
 
-    def __init__(self, spec: FleetSpec) -> None:
+    def __init__(self, spec: FleetSpec, tally: Tally) -> None:
         self._spec = spec
+        self._tally = tally
         self._core: Core | None = None
         self._upkeep: Upkeep | None = None
         self._starting = asyncio.Lock()
         self._calls: set[_Call] = set()
         self._asking = Asking()
+
+    @property
+    def status(self) -> FleetStatus | None:
+        """What the watch has shown; ``None`` if there is none. From any thread."""
+        core = self._core
+        return None if core is None else core.status
 
     async def start(self, timeout: float) -> Core:
         """Connect and read the fleet from the cluster, unless that is done.
@@ -59,7 +68,8 @@ class Running:
             if self._core is None:
                 client = KubeClient(self._spec.cluster)
                 connection = await client.connect()
-                core = Core(self._spec, client, self._spec.namespace or connection.namespace)
+                namespace = self._spec.namespace or connection.namespace
+                core = Core(self._spec, client, namespace, self._tally)
                 # A StatefulSet is tended by its own controller.
                 upkeep = Upkeep(core) if self._spec.workload is None else None
                 try:

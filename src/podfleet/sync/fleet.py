@@ -291,5 +291,12 @@ class Fleet:
             self._process = os.getpid()
         return self._fleet
 
+    def own_if_any(self) -> AsyncFleet | None:
+        """Return this process's own fleet; ``None`` if it was forked and has not used it yet.
+
+        :meta private:
+        """
+        return self._fleet if self._process == os.getpid() else None
+
     def _handle(self, server: GameServer) -> FleetServer:
         return FleetServer(**values_of(server), fleet=self)  # type: ignore[arg-type]

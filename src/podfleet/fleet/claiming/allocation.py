@@ -84,6 +84,11 @@ class Allocation:
         finally:
             self._let_go()
 
+    @property
+    def started(self) -> bool:
+        """Whether a server was started for this call."""
+        return any(hand.start.begun for hand in self._hands)
+
     async def _within_time(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -189,6 +194,7 @@ class Allocation:
         """Go on after another replica was faster."""
         self._lost += 1
         hand.core.free.width.lost()
+        hand.core.tally.lost_race()
         self._let_go()
         if hand.core.replicas is not None:
             # Of a StatefulSet's servers the lowest is everybody's first choice.

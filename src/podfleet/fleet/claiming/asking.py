@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TypeAlias
+from typing import NamedTuple
 
 from podfleet.errors import AllocationTimeout
 from podfleet.fleet.claiming.allocation import Allocation
@@ -16,8 +16,13 @@ from podfleet.model import Endpoint, GameServer, Manifest
 
 __all__ = ["Allocated", "Asking"]
 
-Allocated: TypeAlias = tuple[Manifest, tuple[Endpoint, ...]]
-"""A claimed Pod and its endpoints."""
+
+class Allocated(NamedTuple):
+    """A claimed Pod, its endpoints, and whether no server was started for this call."""
+
+    pod: Manifest
+    endpoints: tuple[Endpoint, ...]
+    warm: bool
 
 
 class Asking:
@@ -53,7 +58,8 @@ class Asking:
                         ):
                             # Its Service or route may have been deleted behind our back.
                             exposer = members.of(found).exposer
-                            return found, await exposer.until_exposed(found, fresh=True)
+                            endpoints = await exposer.until_exposed(found, fresh=True)
+                            return Allocated(found, endpoints, warm=True)
                 except TimeoutError:
                     raise AllocationTimeout(
                         f"{members.name}: the time was up while the API server did not answer, "
@@ -61,4 +67,6 @@ class Asking:
                         "endpoint of its server was not known"
                     ) from None
             left = max(0.0, deadline - asyncio.get_running_loop().time())
-            return await Allocation(members, claim, wish, left, reservation).run()
+            allocation = Allocation(members, claim, wish, left, reservation)
+            pod, endpoints = await allocation.run()
+            return Allocated(pod, endpoints, warm=not allocation.started)

@@ -37,6 +37,8 @@ class Start:
         self._deadline = deadline
         self._numbers: tuple[int, ...] = ()
         self._creating: asyncio.Task[Manifest] | None = None
+        self.begun = False
+        """Whether a server was started."""
         self.server: str | None = None
         """The server in the making."""
         self.refused: Manifest | ApiError | None = None
@@ -56,6 +58,7 @@ class Start:
             pod_name = new_server_name(self._core.spec.name)
             self._numbers = await self._take(pod_name)
             self.server = pod_name
+            self.begun = True
             self._core.free.hold(pod_name)
             tried |= set(self._numbers)
             tries += 1

@@ -14,6 +14,8 @@ from attrs import frozen
 from podfleet.fleet.pool.free import is_offered
 from podfleet.fleet.pool.orphans import Orphans
 from podfleet.fleet.sighting import Sighting
+from podfleet.fleet.tally import Removal
+from podfleet.fleet.tending.reason import Reason
 from podfleet.model import Manifest, ServerState, Verdict
 from podfleet.model.manifest import uid_of
 from podfleet.model.server import ClaimState, claim_state
@@ -29,7 +31,7 @@ _RECYCLING = 300.0  # seconds that a recycled server has to say that it is ready
 @frozen
 class _Case:
     uid: str
-    why: str
+    why: Reason
     since: float
     due: float
 
@@ -70,7 +72,7 @@ class Reaper:
         since = known.since if known is not None and same else now
         self._cases[name] = _Case(uid_of(pod), why, since, since + patience)
 
-    def due(self) -> Iterator[tuple[str, str]]:
+    def due(self) -> Iterator[tuple[str, Reason]]:
         """Yield the servers that are to go now, and why."""
         now = self._clock()
         for name, case in list(self._cases.items()):
@@ -78,24 +80,29 @@ class Reaper:
                 yield name, case.why
         for name in self._orphans.unclaimed(()):
             if name not in self._cases and self._orphans.is_lost(name):
-                yield name, "whoever started it is no more"
+                yield name, Reason(Removal.ORPHAN, "whoever started it is no more")
 
-    def _wrong(self, seen: Sighting, pod: Manifest) -> tuple[str, float] | None:
+    def _wrong(self, seen: Sighting, pod: Manifest) -> tuple[Reason, float] | None:
         """Return what is wrong with a server, and for how many seconds it may be."""
         if seen.state is ServerState.ENDED:
-            return "its process has ended", _ENDED
+            return Reason(Removal.ENDED, "its process has ended"), _ENDED
         if seen.state is ServerState.STOPPING or seen.ready:
             return None
         state = claim_state(pod)
         if state is ClaimState.RECYCLING:
-            return "it did not say that it is ready again", _RECYCLING
+            return _failed("it did not say that it is ready again"), _RECYCLING
         diagnosis = seen.diagnosis
         if state is not ClaimState.UNCLAIMED or not is_offered(pod) or diagnosis is None:
             return None  # somebody's; or being started by who will see to it
         if diagnosis.verdict is Verdict.FAILED:
-            return str(diagnosis), 0.0
+            return _failed(str(diagnosis)), 0.0
         if diagnosis.verdict is Verdict.FAILING:
-            return f"{diagnosis.reason}: {diagnosis.summary}", _FAILING
+            return _failed(f"{diagnosis.reason}: {diagnosis.summary}"), _FAILING
         if seen.name in self._were_ready:
-            return f"it was ready, and is not: {diagnosis.reason}: {diagnosis.summary}", _UNREADY
+            why = f"it was ready, and is not: {diagnosis.reason}: {diagnosis.summary}"
+            return _failed(why), _UNREADY
         return None
+
+
+def _failed(text: str) -> Reason:
+    return Reason(Removal.FAILED, text)

@@ -19,9 +19,11 @@ from podfleet.errors import ApiError, PodfleetError
 from podfleet.fleet.claiming.claim import Claim, turn_of
 from podfleet.fleet.core import Core
 from podfleet.fleet.sighting import Sighting
+from podfleet.fleet.tally import Removal
 from podfleet.fleet.tending.meter import Meter
 from podfleet.fleet.tending.pace import Pace
 from podfleet.fleet.tending.reaper import Reaper
+from podfleet.fleet.tending.reason import Reason
 from podfleet.fleet.tending.rolling import Step, next_step
 from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
@@ -60,7 +62,7 @@ class _Plan:
 
     create: int
     replace: tuple[str, ...]
-    remove: tuple[tuple[Manifest, str], ...]
+    remove: tuple[tuple[Manifest, Reason], ...]
 
     def __bool__(self) -> bool:
         return bool(self.create > 0 or self.replace or self.remove)
@@ -225,18 +227,20 @@ class Upkeep:
         """Return what is to be done, by what the watch has shown."""
         core, now = self._core, time.monotonic()
         missing = 0
-        going: list[tuple[str, str]] = []
+        going: list[tuple[str, Reason]] = []
         if core.spec.policy is not None and not self._tender.outdated:
             load = self._meter.load()
             self._ask(load)
             step = self._step
             missing = self._missing
-            going += [
-                (name, f"its template is not the fleet's any more: {core.spec.revision} is")
-                for name in core.free.replaceable(step.remove)
-            ]
+            outdated = Reason(
+                Removal.OUTDATED,
+                f"its template is not the fleet's any more: {core.spec.revision} is",
+            )
+            going += [(name, outdated) for name in core.free.replaceable(step.remove)]
             surplus = self._surplus.of(now, load.free, self._wanted)
-            going += [(name, "one too many") for name in core.free.dispensable(surplus)]
+            one_too_many = Reason(Removal.SURPLUS, "one too many")
+            going += [(name, one_too_many) for name in core.free.dispensable(surplus)]
         going += self._reaper.due()
         if core.status.age > _STALE:
             going.clear()
@@ -325,7 +329,7 @@ class Upkeep:
             self._core.ports.refuse(name, self._core.spec.exposure.held_ports(pod))
             self._core.abandon(name, Claim())
 
-    async def _remove(self, pod: Manifest, why: str) -> None:
+    async def _remove(self, pod: Manifest, why: Reason) -> None:
         """Delete a server as it was seen."""
         core, name = self._core, name_of(pod)
         if name in core.free.held:
@@ -334,6 +338,7 @@ class Upkeep:
         try:
             if await core.delete_unchanged(pod):
                 self._going[uid_of(pod)] = time.monotonic() + _GOING
+                core.tally.removed(why.kind)
                 _log.info("%s/%s: deleted: %s", core.namespace, name, why)
         finally:
             core.free.let_go(name)
