@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from podfleet import ConfigurationError, Fleet, HeadlessDNS, Rollout, ServerState, StatefulSet
+from podfleet import (
+    ConfigurationError,
+    EventKind,
+    Fleet,
+    FleetEvent,
+    HeadlessDNS,
+    Rollout,
+    ServerState,
+    StatefulSet,
+)
 from podfleet.fleet.tending import upkeep
 from podfleet.model.names import REVISION, STATE
 from tests.cluster.fixtures import Backend
@@ -35,9 +44,14 @@ def test_free_servers_are_replaced_and_matches_go_on(backend: Backend) -> None:
         until_ready(first, 3)
         match = first.allocate("match-1", timeout=60)
         until_ready(first, 3)
-    with version(backend, 2) as second:
+    second = version(backend, 2)
+    told: list[FleetEvent] = []
+    second.on_event(told.append)
+    with second:
         eventually(lambda: free(backend) == {second.revision: 3}, 60)
         until_ready(second, 3)
+        eventually(lambda: [one for one in told if one.kind is EventKind.ROLLED])
+        assert second.revision in next(one for one in told if one.kind is EventKind.ROLLED).reason
         status = second.rollout_status()
         assert status.complete
         assert (status.updated_ready, status.outdated, status.outdated_allocated) == (3, 0, 1)

@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from podfleet import Buffer, ConfigurationError, Fleet, HeadlessDNS, Load, ServerState, StatefulSet
+from podfleet import (
+    Buffer,
+    ConfigurationError,
+    EventKind,
+    Fleet,
+    FleetEvent,
+    HeadlessDNS,
+    Load,
+    ServerState,
+    StatefulSet,
+)
 from podfleet.fleet.tending import reaper, surplus
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
@@ -28,7 +38,13 @@ def test_a_policy_says_how_many_are_kept(backend: Backend, monkeypatch: pytest.M
             raise ValueError("a mistake in the policy")
         return wanted[0]
 
+    told: list[FleetEvent] = []
+
+    def scaled(words: str) -> bool:
+        return any(one.kind is EventKind.SCALED and words in one.reason for one in told)
+
     with make(Fleet, backend, ready=policy) as fleet:
+        fleet.on_event(told.append)
         until_ready(fleet, 2)
         taken = fleet.allocate(timeout=60)
         until_ready(fleet, 2)
@@ -43,6 +59,8 @@ def test_a_policy_says_how_many_are_kept(backend: Backend, monkeypatch: pytest.M
         until_ready(fleet, 4)
         wanted[0] = 0
         eventually(lambda: [one.uid for one in fleet.servers()] == [taken.uid], 60)
+        assert scaled("2 free servers are wanted: 1 made, 0 too many deleted")
+        eventually(lambda: scaled("0 free servers are wanted: 0 made, "))
         wanted[0] = 1
         until_ready(fleet, 1)
         assert fleet.get(taken.name).state is ServerState.ALLOCATED

@@ -31,6 +31,12 @@ class EventKind(Enum):
     FAILED = "failed"
     """A server that is nobody's will never be ready: see the diagnosis."""
 
+    SCALED = "scaled"
+    """This backend made free servers, or deleted some that were too many, as the policy says."""
+
+    ROLLED = "rolled"
+    """No free server of another template is left: the roll-out is complete."""
+
 
 @frozen(kw_only=True)
 class FleetEvent:

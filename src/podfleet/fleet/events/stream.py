@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Self
 from weakref import WeakSet
 
 from podfleet.fleet.events.derive import Derivation
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Change, Store
-from podfleet.model.event import FleetEvent
+from podfleet.model.event import EventKind, FleetEvent
 
 __all__ = ["EventStream", "Events"]
 
@@ -62,6 +63,10 @@ class EventStream(AsyncIterator[FleetEvent]):
     def hear(self, change: Change, seen: Sighting) -> None:
         """Take in what happened to a server."""
         self._put(seen, change)
+
+    def tell(self, event: FleetEvent) -> None:
+        """Take in what happened to the fleet as a whole."""
+        self._queue.put_nowait(event)
 
     def end(self) -> None:
         """Have the iteration end, after what has happened until now."""
@@ -120,6 +125,11 @@ class Events:
     def leave(self, stream: EventStream) -> None:
         """Tell a stream no more."""
         self._streams.discard(stream)
+
+    def tell(self, kind: EventKind, reason: str) -> None:
+        """Tell what happened to the fleet as a whole."""
+        for stream in list(self._streams):
+            stream.tell(FleetEvent(kind=kind, at=datetime.now(UTC), reason=reason))
 
     def stop(self) -> None:
         """End all streams."""

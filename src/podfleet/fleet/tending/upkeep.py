@@ -29,6 +29,7 @@ from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
 from podfleet.kube.retry import pause
 from podfleet.model import Manifest, Verdict
+from podfleet.model.event import EventKind
 from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.names import new_server_name
 from podfleet.model.rollout import RolloutStatus
@@ -88,6 +89,8 @@ class Upkeep:
         self._refused: set[str] = set()
         self._failed: set[str] = set()
         self._going: dict[str, float] = {}
+        self._made = self._spared = 0  # servers, in this round
+        self._rolling = False
         self._task: asyncio.Task[None] | None = None
         core.on_sighting(self._follow)
 
@@ -135,8 +138,19 @@ class Upkeep:
                 )
         if pod is not None and is_offered and seen.ready and turn_of(pod) == 0:
             self._pace.succeeded()
+        self._tell_rolled()
         if self._core.free.offered < self._wanted or self._core.free.outdated or self._refused:
             self._changed.set()
+
+    def _tell_rolled(self) -> None:
+        """Tell when the last free server of another template has gone."""
+        if self._core.spec.policy is None or self._tender.outdated or not self._tender.known:
+            return
+        was_rolling, self._rolling = self._rolling, self._core.free.outdated > 0
+        if was_rolling and not self._rolling:
+            self._core.events.tell(
+                EventKind.ROLLED, f"all free servers are of template {self._core.spec.revision}"
+            )
 
     async def _run(self) -> None:
         failures = 0
@@ -297,12 +311,24 @@ class Upkeep:
         """Do it; return whether the cluster took it all."""
         for name in plan.replace:
             self._replace(name)
-        await _all(self._remove(pod, why) for pod, why in plan.remove)
-        left = plan.create
-        while (count := min(left, self._missing, _AT_ONCE)) > 0:
-            left -= count
-            await _all(self._make() for _ in range(count))
+        self._made = self._spared = 0
+        try:
+            await _all(self._remove(pod, why) for pod, why in plan.remove)
+            left = plan.create
+            while (count := min(left, self._missing, _AT_ONCE)) > 0:
+                left -= count
+                await _all(self._make() for _ in range(count))
+        finally:
+            self._tell_scaled()
         return not plan.replace
+
+    def _tell_scaled(self) -> None:
+        if self._made or self._spared:
+            self._core.events.tell(
+                EventKind.SCALED,
+                f"{self._wanted} free servers are wanted: {self._made} made, "
+                f"{self._spared} too many deleted",
+            )
 
     async def _make(self) -> None:
         core = self._core
@@ -310,6 +336,7 @@ class Upkeep:
         numbers = core.ports.take(name)
         try:
             await core.create(name, numbers, None)
+            self._made += 1
         except ApiError as error:
             if core.spec.exposure.refused(error):
                 core.ports.refuse(name, numbers)
@@ -339,6 +366,7 @@ class Upkeep:
             if await core.delete_unchanged(pod):
                 self._going[uid_of(pod)] = time.monotonic() + _GOING
                 core.tally.removed(why.kind)
+                self._spared += why.kind is Removal.SURPLUS
                 _log.info("%s/%s: deleted: %s", core.namespace, name, why)
         finally:
             core.free.let_go(name)
