@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -27,9 +28,18 @@ from podfleet.fleet.tending import reaper, surplus
 from podfleet.metrics import Metrics
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, eventually_async, make, template
+from tests.live import arena
+from tests.live.arena import eventually, eventually_async, template
 from tests.live.faults import faulty
 from tests.live.test_warm import until_ready
+
+_Face = TypeVar("_Face", Fleet, AsyncFleet)
+
+
+def make(face: type[_Face], backend: Backend, **settings: Any) -> _Face:
+    """Return a fleet whose servers need no port of a node, which another's Pod may still have: then
+    one is made again, and counted."""
+    return arena.make(face, backend, **{"exposure": HeadlessDNS(), **settings})
 
 
 class Shown:
@@ -84,12 +94,12 @@ def test_warm_and_cold_are_counted_apart(backend: Backend) -> None:
 def test_what_is_not_allocated_is_counted_by_its_reason(backend: Backend) -> None:
     broken = template(backend, image="No/Thing")
     with (
-        make(Fleet, backend) as arena,
+        make(Fleet, backend) as whole,
         make(Fleet, backend, name="broken", template=broken) as failing,
     ):
-        shown = Shown(arena, failing)
+        shown = Shown(whole, failing)
         with pytest.raises(AllocationTimeout):
-            arena.allocate(select={"map": "moon"}, timeout=0.5)
+            whole.allocate(select={"map": "moon"}, timeout=0.5)
         assert shown("allocations_total") == {"timeout": 1}
         with pytest.raises(ServerFailed):
             failing.allocate(timeout=60)
