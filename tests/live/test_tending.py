@@ -156,6 +156,7 @@ def test_a_stateful_set_has_replicas(backend: Backend) -> None:
         make(Fleet, backend, grant=False, exposure=HeadlessDNS(), workload=StatefulSet(), ready=1)
 
 
+@pytest.mark.only("embedded", "a real kubelet goes on writing, and a delete of what was is refused")
 def test_what_is_deleted_is_deleted_once_though_nothing_shows_it(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
