@@ -107,6 +107,10 @@ class FreeServers:
         self._unplaced: set[str] = set()
         self._outdated: set[str] = set()
         self._outdated_ready: set[str] = set()
+        self._unclaimed = (  # in the order of what `follow` says of a server
+            *(self._offered, self._ready, self._coming, self._unplaced),
+            *(self._outdated, self._outdated_ready),
+        )
         self._outdated_taken: set[str] = set()
         self._allocated: dict[str, str] = {}
         self._pool(self._present)
@@ -169,14 +173,7 @@ class FreeServers:
         name, after = seen.name, seen.pod
         self._count(name, after)
         if after is None or not has_room(after) or not is_offered(after):
-            for names in (
-                self._offered,
-                self._ready,
-                self._coming,
-                self._unplaced,
-                self._outdated,
-                self._outdated_ready,
-            ):
+            for names in self._unclaimed:
                 names.discard(name)
             self._set(name, None)
             return
@@ -186,14 +183,15 @@ class FreeServers:
         diagnosis = seen.diagnosis
         waiting = diagnosis is not None and diagnosis.verdict is Verdict.WAITING
         unplaced = waiting and not after["spec"].get("nodeName")
-        for names, belongs in (
-            (self._offered, offered),
-            (self._ready, offered and diagnosis is None),
-            (self._coming, offered and waiting),
-            (self._unplaced, offered and unplaced and _was_tried(after)),
-            (self._outdated, outdated),
-            (self._outdated_ready, outdated and diagnosis is None),
-        ):
+        belonging = (
+            offered,
+            offered and diagnosis is None,
+            offered and waiting,
+            offered and unplaced and _was_tried(after),
+            outdated,
+            outdated and diagnosis is None,
+        )
+        for names, belongs in zip(self._unclaimed, belonging, strict=True):
             (names.add if belongs else names.discard)(name)
         self._set(name, after if diagnosis is None else None)
 

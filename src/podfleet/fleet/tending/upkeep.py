@@ -43,9 +43,7 @@ _ASKED = 2.0  # seconds from one look to the next, if nothing happens
 _LOOK = 60.0  # seconds after which an outdated replica looks whether it still is
 _STALE = 120.0  # seconds unheard of, after which nothing is removed: a watch is heard each minute
 _AT_ONCE = 8  # writes in flight
-_GOING = (
-    60.0  # seconds for which what was deleted is not deleted again, though it seems to be there
-)
+_GOING = 60.0  # seconds for which what was deleted is not deleted again: it may be seen late
 _ROUND = 64  # servers that are removed before it is looked again
 _PAUSE = (0.5, 30.0)  # seconds, doubled from one failure to the next
 _OTHERS_TURN = (1.0, 2.0)  # seconds until it is asked again whose turn it is
