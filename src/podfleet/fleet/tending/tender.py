@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -115,23 +116,14 @@ class Tender:
 
     async def _note(self, found: Manifest, notes: dict[str, str]) -> bool:
         """Write annotations; ``False`` if the Lease was written since it was read."""
-        version = found["metadata"]["resourceVersion"]
-        patch: list[dict[str, Any]] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {
-                "op": "add",
-                "path": "/metadata/annotations",
-                "value": {**annotations_of(found), **notes},
-            },
-        ]
-        try:
-            written = await self._client.patch(
-                self._path, patch, done=lambda now: notes.items() <= annotations_of(now).items()
-            )
-        except (Invalid, NotFound):
-            return False
-        self._learn(written)
-        return True
+        written = await self._patch(
+            found,
+            ("/metadata/annotations", {**annotations_of(found), **notes}),
+            lambda now: notes.items() <= annotations_of(now).items(),
+        )
+        if written is not None:
+            self._learn(written)
+        return written is not None
 
     async def give_back(self) -> None:
         """Let another replica take over at once."""
@@ -173,21 +165,30 @@ class Tender:
     async def _write(self, found: Manifest, holder: str) -> bool:
         began = time.monotonic()
         spec = self._spec(holder)
-        version = found["metadata"]["resourceVersion"]
-        patch: list[dict[str, Any]] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "add", "path": "/spec", "value": spec},
-        ]
-        try:
-            await self._client.patch(
-                self._path,
-                patch,
-                done=lambda now: bool(now["spec"].get("renewTime") == spec["renewTime"]),
-            )
-        except (Invalid, NotFound):  # another replica was faster
+        written = await self._patch(
+            found,
+            ("/spec", spec),
+            lambda now: bool(now["spec"].get("renewTime") == spec["renewTime"]),
+        )
+        if written is None:
             return False
         self._until = began + _LASTS if holder else float("-inf")
         return True
+
+    async def _patch(
+        self, found: Manifest, change: tuple[str, Any], done: Callable[[Manifest], bool]
+    ) -> Manifest | None:
+        """Write one part of the Lease; ``None`` if another replica was faster."""
+        version = found["metadata"]["resourceVersion"]
+        path, value = change
+        patch = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": path, "value": value},
+        ]
+        try:
+            return await self._client.patch(self._path, patch, done)
+        except (Invalid, NotFound):
+            return None
 
     def _spec(self, holder: str) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
