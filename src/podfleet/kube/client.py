@@ -47,6 +47,7 @@ __all__ = ["KubeClient"]
 _CLOSE_TIMEOUT = 1.0  # seconds for connections to end
 _CONNECT_TIMEOUT = 5.0  # seconds
 _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
+_GATHER = 0.05  # seconds; see `_Gatherer`
 
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
@@ -87,6 +88,33 @@ class _Transport(RESTClientObject):
             if asyncio.get_running_loop().time() > deadline:
                 return
             await asyncio.sleep(0.002)
+
+
+class _Gatherer:
+    """Leaves a busy stream alone for a moment, so that its events come many at a time.
+
+    To wake up for an event takes four times as long as to read it. A stream with nothing in the
+    last moment is read at once: only who follows hundreds of changes a second waits for any.
+
+    Args:
+        response: The stream.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        self._read = self._loop.time() - _GATHER
+
+    async def rest(self) -> None:
+        """Return when the next read is due."""
+        if self._loop.time() - self._read < _GATHER:
+            connection = self._response.connection
+            transport = None if connection is None else connection.transport
+            if transport is not None:
+                transport.pause_reading()
+                await asyncio.sleep(_GATHER)
+                transport.resume_reading()
+        self._read = self._loop.time()
 
 
 class KubeClient:
@@ -257,11 +285,12 @@ class KubeClient:
             total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=silence
         )
         response = await self._open("GET", path, {**query, "watch": "true"}, None, _JSON, timeout)
-        lines = LineSplitter()
+        lines, gatherer = LineSplitter(), _Gatherer(response)
         try:
             async for chunk in response.content.iter_any():
                 for line in lines.feed(chunk):
                     yield line
+                await gatherer.rest()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransportError(f"GET {path}: the watch broke: {_words(error)}") from error
         finally:
