@@ -58,6 +58,8 @@ class Size:
         rush: In flight together, in each round; so many Pods are of no fleet, each for one PATCH a
             round, as each server is for one claim.
         together: Of all processes together, in each round.
+        warming: Of each process before that: connections are opened, and replicas learn that there
+            are others.
     """
 
     small: int = 100
@@ -65,10 +67,11 @@ class Size:
     large: int = 10_000
     tries: int = 400
     rush: int = 480
-    together: int = 1600
+    together: int = 1440
+    warming: int = 40
 
 
-QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40, together=40)
+QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40, together=40, warming=4)
 
 
 @frozen
@@ -218,10 +221,11 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
             await stage.reset(client, "middle")
     plainly, together, doubles = [], [], 0
     for _ in range(_MEETINGS):
-        plainly.append(_rate(await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, size)))
+        told = await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, size)
+        plainly.append(_rate(told, size))
         told = await asyncio.to_thread(at_once, _PROCESSES, allocate_many, stage, size)
-        together.append(_rate(told))
-        given = [name for _, _, names in told for name in names]
+        together.append(_rate(told, size))
+        given = [name for one in told for name in one.names]
         doubles += len(given) - len(set(given))
         await stage.reset(client, "middle")
     return [
@@ -263,42 +267,56 @@ async def watched(stage: Stage, client: KubeClient) -> AsyncIterator[None]:
         await reflector.stop()
 
 
-def _rate(told: list[tuple[float, float, list[str]]]) -> float:
-    began, ended = min(one[0] for one in told), max(one[1] for one in told)
-    return sum(len(one[2]) for one in told) / (ended - began)
+@frozen
+class Told:
+    """What a process tells of itself.
+
+    Args:
+        began: When it began, by the clock that all share.
+        ended: When it ended.
+        names: The servers that it was given, also before that.
+    """
+
+    began: float
+    ended: float
+    names: list[str]
 
 
-def patch_many(
-    number: int, meet: Callable[[], None], stage: Stage, size: Size
-) -> tuple[float, float, list[str]]:
+def _rate(told: list[Told], size: Size) -> float:
+    return size.together / (max(one.ended for one in told) - min(one.began for one in told))
+
+
+async def _together(
+    meet: Callable[[], None], size: Size, call: Callable[[], Awaitable[Any]]
+) -> tuple[float, float, list[Any]]:
+    """Make the calls of one process; return when they began and ended, and what they returned."""
+    results = []
+    for count in (size.warming, size.together // _PROCESSES):
+        meet()
+        began = time.monotonic()
+        results += await in_turns(_IN_FLIGHT // _PROCESSES, [call() for _ in range(count)])
+    return began, time.monotonic(), results
+
+
+def patch_many(number: int, meet: Callable[[], None], stage: Stage, size: Size) -> Told:
     """Be a process that patches Pods, and begins with its own."""
-    count = size.together // _PROCESSES
 
-    async def run() -> tuple[float, float, list[str]]:
+    async def run() -> Told:
         async with aclosing(_Closing(KubeClient(stage.cluster))) as client:
             plain = Plain(stage, client.client, size, number * size.rush // _PROCESSES)
-            await plain.patch()
-            meet()
-            began = time.monotonic()
-            await in_turns(_IN_FLIGHT // _PROCESSES, [plain.patch() for _ in range(count)])
-            return began, time.monotonic(), ["plain"] * count
+            began, ended, _ = await _together(meet, size, plain.patch)
+            return Told(began, ended, [])
 
     return asyncio.run(run())
 
 
-def allocate_many(
-    _: int, meet: Callable[[], None], stage: Stage, size: Size
-) -> tuple[float, float, list[str]]:
+def allocate_many(_: int, meet: Callable[[], None], stage: Stage, size: Size) -> Told:
     """Be a process that allocates."""
-    count = size.together // _PROCESSES
 
-    async def run() -> tuple[float, float, list[str]]:
+    async def run() -> Told:
         async with stage.fleet("middle") as fleet:
-            meet()
-            began = time.monotonic()
-            allocations = [fleet.allocate() for _ in range(count)]
-            servers = await in_turns(_IN_FLIGHT // _PROCESSES, allocations)
-            return began, time.monotonic(), [server.name for server in servers]
+            began, ended, servers = await _together(meet, size, fleet.allocate)
+            return Told(began, ended, [server.name for server in servers])
 
     return asyncio.run(run())
 
