@@ -59,6 +59,7 @@ demo: env ## Run the first endpoint, without a cluster
 bench: env ## Run the benchmarks on the test cluster
 	$(RUN) benchmarks.cold_allocate
 	$(RUN) benchmarks.warm_allocate
+	$(RUN) benchmarks.observability
 
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them

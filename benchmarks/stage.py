@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import CLAIM, FLEET, SESSION, new_server_name
 from podfleet.model.server import ClaimState
 from podfleet.waiters.diagnosis import is_ready
-from tests.cluster.crowd import PLACED
+from tests.cluster import cluster as test_cluster
+from tests.cluster.crowd import PLACED, fake_nodes
+from tests.cluster.kubectl import kubectl
+from tests.cluster.places import KUBECONFIG
 
 _AT_ONCE = 32  # creates in flight
 _PATIENCE = 900.0  # seconds until all are ready
@@ -138,6 +141,26 @@ async def in_turns(at_once: int, work: Iterable[Any]) -> list[Any]:
 
     await asyncio.gather(*(next_ones() for _ in range(at_once)))
     return results
+
+
+@contextmanager
+def crowded(nodes: int) -> Iterator[Path]:
+    """Have the test cluster run, with nodes that kwok plays; give the admin's kubeconfig."""
+    running = test_cluster.Cluster.up(owned=True)
+
+    def admin(*words: str, stdin: str | None = None) -> str:
+        return kubectl(running.kubectl_command, KUBECONFIG, *words, stdin=stdin)
+
+    try:
+        kwok = running.start_kwok()
+        try:
+            with fake_nodes(admin, nodes, pods=1000):
+                yield KUBECONFIG
+        finally:
+            kwok.stop()
+    finally:
+        if running.is_ours:
+            running.down()
 
 
 @asynccontextmanager

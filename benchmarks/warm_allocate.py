@@ -8,7 +8,6 @@ Everything is measured in one run, in turns, so that what else the machine does 
 import argparse
 import asyncio
 import gc
-import json
 import os
 import random
 import statistics
@@ -21,10 +20,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import frozen
 
 from benchmarks.figures import quantile
-from benchmarks.stage import PLAIN, Stage, in_turns, namespace
+from benchmarks.stage import PLAIN, Stage, crowded, in_turns, namespace
+from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.pool.free import FreeServers, Wish
@@ -33,10 +33,6 @@ from podfleet.kube import KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model.manifest import name_of
 from podfleet.model.names import REVISION
-from tests.cluster import cluster as test_cluster
-from tests.cluster.crowd import fake_nodes
-from tests.cluster.kubectl import kubectl
-from tests.cluster.places import KUBECONFIG
 from tests.live.processes import at_once
 
 _NODES = 50
@@ -72,39 +68,6 @@ class Size:
 
 
 QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40, together=40, warming=4)
-
-
-@frozen
-class Line:
-    """One line of the table.
-
-    Args:
-        what: What was measured.
-        value: In the unit.
-        base: What it is measured against, in the unit; ``None`` if it stands alone.
-        unit: The unit.
-        target: What the ratio, or the value, is to be: at most, or at least.
-        at_least: Which of the two.
-    """
-
-    what: str
-    value: float
-    base: float | None
-    unit: str
-    target: float | None = None
-    at_least: bool = False
-
-    @property
-    def ratio(self) -> float:
-        """The value by its base; the value itself if it stands alone."""
-        return self.value if self.base is None else self.value / self.base
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met."""
-        if self.target is None:
-            return None
-        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
 
 
 class Plain:
@@ -427,20 +390,6 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
         await client.close()
 
 
-def report(lines: list[Line]) -> None:
-    """Print the table."""
-    print(f"{'':34}{'measured':>12}{'PATCH':>12}{'ratio':>8}  target")
-    for line in lines:
-        base = "" if line.base is None else f"{line.base:.4g} {line.unit}"
-        ratio = "" if line.base is None else f"{line.ratio:.2f}"
-        target = ""
-        if line.target is not None:
-            met = "" if line.met else "  MISSED"
-            target = f"{'>=' if line.at_least else '<='} {line.target:g}{met}"
-        measured = f"{line.value:.4g} {line.unit}"
-        print(f"{line.what:34}{measured:>12}{base:>12}{ratio:>8}  {target}")
-
-
 def plot(lines: list[Line], file: Path) -> None:
     """Draw the ratios: needs the extra ``plots``."""
     plt = import_module("matplotlib.pyplot")  # an extra
@@ -463,25 +412,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="draw the ratios there: needs podfleet[plots]")
     chosen = parser.parse_args(arguments)
     size = QUICK if chosen.quick else Size()
-    running = test_cluster.Cluster.up(owned=True)
-    try:
-        kwok = running.start_kwok()
-        try:
-
-            def admin(*words: str, stdin: str | None = None) -> str:
-                return kubectl(running.kubectl_command, KUBECONFIG, *words, stdin=stdin)
-
-            with fake_nodes(admin, _NODES, pods=1000):
-                lines = asyncio.run(measure(KUBECONFIG, size))
-        finally:
-            kwok.stop()
-    finally:
-        if running.is_ours:
-            running.down()
+    with crowded(_NODES) as kubeconfig:
+        lines = asyncio.run(measure(kubeconfig, size))
     report(lines)
     if chosen.json:
-        figures = [{**asdict(one), "ratio": one.ratio, "met": one.met} for one in lines]
-        chosen.json.write_text(json.dumps(figures, indent=1))
+        write(lines, chosen.json)
     if chosen.plot:
         plot(lines, chosen.plot)
 

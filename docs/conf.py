@@ -31,7 +31,7 @@ napoleon_use_ivar = True
 default_role = "py:obj"
 
 # Types of others are not linked: their docs are on the network, and a build needs none.
-_PACKAGES = {"attrs", "kubernetes", "aiohttp", "prometheus_client"}
+_PACKAGES = {"attrs", "kubernetes", "aiohttp", "opentelemetry", "prometheus_client"}
 _OTHERS = "|".join(sorted(_PACKAGES | sys.stdlib_module_names))
 nitpick_ignore_regex = [
     (r"py:class", r"podfleet\.fleet\.events\.stream\.Events"),  # private: who makes a stream

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cold_allocate, warm_allocate
+from benchmarks import cold_allocate, observability, table, warm_allocate
 from tests.cluster.fixtures import LiveCluster
 
 
@@ -28,9 +28,20 @@ def test_the_warm_benchmark_measures_what_it_says(
     cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = asyncio.run(warm_allocate.measure(cluster.kubeconfig, warm_allocate.QUICK))
-    warm_allocate.report(lines)
+    table.report(lines)
     said = capsys.readouterr().out
     assert all(line.what in said for line in lines)
     (doubles,) = [line.value for line in lines if line.what.endswith("given twice")]
     assert doubles == 0
+    assert all(line.value > 0 for line in lines if line.base is not None)
+
+
+@pytest.mark.only("real", "its nodes are played by kwok")
+def test_the_cost_of_observing_is_measured_as_it_says(
+    cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = asyncio.run(observability.measure(cluster.kubeconfig, observability.QUICK))
+    table.report(lines)
+    said = capsys.readouterr().out
+    assert all(line.what in said for line in lines)
     assert all(line.value > 0 for line in lines if line.base is not None)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "podfleet"
 # Bottom to top; a layer is a file or a folder of the package. Peers do not import each other.
 LAYERS = (
     {"diagnosis", "gameserver"},
-    {"errors"},
+    {"errors", "log"},
     {"model"},
     {"ports", "scaling"},
     {"exposure"},
@@ -19,7 +19,7 @@ LAYERS = (
     {"waiters"},
     {"fleet"},
     {"sync"},
-    {"metrics"},
+    {"metrics", "tracing"},
     {"local"},
     {"testing"},
 )

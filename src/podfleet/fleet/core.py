@@ -28,6 +28,7 @@ from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose, Removal, Tally
 from podfleet.kube import Change, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
+from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
@@ -78,7 +79,7 @@ class Core:
         self._on_sighting: list[Callable[[Sighting], None]] = []
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
-            client, pods(namespace), {"labelSelector": spec.selector}, self.store
+            client, pods(namespace), {"labelSelector": spec.selector}, self.store, self.about()
         )
 
     async def start(self, timeout: float) -> None:
@@ -127,6 +128,10 @@ class Core:
             waiting=len(self.line),
         )
 
+    def about(self, server: str | None = None) -> dict[str, str]:
+        """Return the ``extra`` of a log record about this fleet, or one of its servers."""
+        return about(fleet=self.spec.name, namespace=self.namespace, server=server)
+
     async def read(self, pod_name: str) -> Manifest | None:
         """Return the Pod as the API server shows it now; ``None`` if there is none."""
         try:
@@ -151,7 +156,15 @@ class Core:
         """
         body = self.spec.pod(self.namespace, pod_name, numbers, patience)
         pod = await self.client.create(pods(self.namespace), body)
-        self.tally.created(Purpose.READY if patience is None else Purpose.ALLOCATE)
+        purpose = Purpose.READY if patience is None else Purpose.ALLOCATE
+        self.tally.created(purpose)
+        _log.info(
+            "%s/%s: created, for: %s",
+            self.namespace,
+            pod_name,
+            purpose.value,
+            extra=self.about(pod_name),
+        )
         self.store.observe(pod)
         await self.exposer.attach(pod)
         return pod
@@ -224,7 +237,7 @@ class Core:
 
     async def _discard(self, pod_name: str, claim: Claim) -> None:
         """Delete the server unless it is somebody else's by now; try until that is known."""
-        pause = _DISCARD_PAUSE[0]
+        pause, level = _DISCARD_PAUSE[0], logging.WARNING
         while True:
             try:
                 await self._discard_once(pod_name, claim)
@@ -232,9 +245,15 @@ class Core:
             except Conflict:
                 pass  # written since it was read: look again
             except PodfleetError as error:
-                _log.warning(
-                    "%s/%s: not deleted yet, trying again: %s", self.namespace, pod_name, error
+                _log.log(
+                    level,
+                    "%s/%s: not deleted yet, trying again: %s",
+                    self.namespace,
+                    pod_name,
+                    error,
+                    extra=self.about(pod_name),
                 )
+                level = logging.DEBUG  # told once
             await asyncio.sleep(pause)
             pause = min(_DISCARD_PAUSE[1], pause * 2)
 

@@ -19,6 +19,7 @@ from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, KubeClient, Store
 from podfleet.kube.paths import object_path
+from podfleet.log import about
 from podfleet.manifests import namespaced
 from podfleet.model import Endpoint, Manifest
 from podfleet.model.manifest import name_of, uid_of
@@ -144,7 +145,12 @@ class Exposer:
         try:
             await self._read_node(node)
         except PodfleetError as error:
-            _log.debug("node %s: not read again yet: %s", node, error)
+            _log.debug(
+                "node %s: not read again yet: %s",
+                node,
+                error,
+                extra=about(fleet=self._spec.name, namespace=self._namespace),
+            )
         finally:
             del self._reading[node]
 

@@ -29,6 +29,7 @@ from podfleet.fleet.preflight import preflight
 from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Attempt, Tally
+from podfleet.fleet.trace import span
 from podfleet.kube import Cluster, KubeClient
 from podfleet.manifests import administration
 from podfleet.model import (
@@ -41,6 +42,7 @@ from podfleet.model import (
     ServerState,
 )
 from podfleet.model.event import FleetEvent
+from podfleet.model.manifest import name_of
 from podfleet.model.names import (
     SLOTS,
     check_session,
@@ -284,9 +286,10 @@ class AsyncFleet:
             labels=labels,
             annotations=annotations,
         )
-        with Attempt(self.tally) as attempt:
+        with Attempt(self.tally) as attempt, span("allocate", self.name, session) as traced:
             found = await self.here().allocate(claim, wish, timeout, reservation)
             attempt.warm = found.warm
+            traced.tell(found.attributes)
         session_shown = claim.key if has_slots(found.pod) else None
         return self._handle(found.pod, found.endpoints, session_shown)
 
@@ -316,7 +319,9 @@ class AsyncFleet:
             PodfleetError: As `allocate`.
         """
         claim, wish = asked_to_reserve(self.spec, seconds, timeout, select, prefer)
-        found = await self.here().allocate(claim, wish, timeout)
+        with span("reserve", self.name) as traced:
+            found = await self.here().allocate(claim, wish, timeout)
+            traced.tell(found.attributes)
         return self._handle(found.pod, found.endpoints)
 
     async def join(
@@ -340,9 +345,12 @@ class AsyncFleet:
         """
         check_sharing(self.spec)
         check_slots("slots", slots)
-        core = await self._running()
-        pod = await core.seats.join(check_session(session), slots, check_request(request))
-        return self._handle(pod, await core.exposer.until_exposed(pod), session)
+        check_session(session)
+        check_request(request)
+        with span("join", self.name, session):
+            core = await self._running()
+            pod = await core.seats.join(session, slots, request)
+            return self._handle(pod, await core.exposer.until_exposed(pod), session)
 
     async def leave(
         self, session: str, *, slots: int | None = None, request: str | None = None
@@ -360,9 +368,12 @@ class AsyncFleet:
         check_sharing(self.spec)
         if slots is not None:
             check_slots("slots", slots)
-        core = await self._running()
-        if await core.seats.leave(check_session(session), slots, check_request(request)):
-            core.in_background(core.claims.strike(session))
+        check_session(session)
+        check_request(request)
+        with span("leave", self.name, session):
+            core = await self._running()
+            if await core.seats.leave(session, slots, request):
+                core.in_background(core.claims.strike(session))
 
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, by whichever replica.
@@ -535,23 +546,25 @@ class AsyncFleet:
         if isinstance(server, GameServer) and SLOTS in server.annotations and server.session:
             await self.leave(server.session)
             return
-        core = await self._running()
-        pod: Manifest | None
-        if isinstance(server, GameServer):
-            pod = {
-                "metadata": {
-                    "name": server.name,
-                    "uid": server.uid,
-                    "annotations": dict(server.annotations),
+        with span("release", self.name) as traced:
+            core = await self._running()
+            pod: Manifest | None
+            if isinstance(server, GameServer):
+                pod = {
+                    "metadata": {
+                        "name": server.name,
+                        "uid": server.uid,
+                        "annotations": dict(server.annotations),
+                    }
                 }
-            }
-        else:
-            pod = core.store.get(server) or await core.read(server)
-        if pod is None:
-            return
-        session = await core.releases.release(pod, keep=recycle)
-        if session is not None:
-            core.in_background(core.claims.strike(session))
+            else:
+                pod = core.store.get(server) or await core.read(server)
+            if pod is None:
+                return
+            traced.tell({"k8s.pod.name": name_of(pod), "k8s.namespace.name": core.namespace})
+            session = await core.releases.release(pod, keep=recycle)
+            if session is not None:
+                core.in_background(core.claims.strike(session))
 
     def here(self) -> Running:
         """Return what runs in this event loop: connections and watches belong to one.

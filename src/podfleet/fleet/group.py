@@ -30,6 +30,7 @@ from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.pool.weights import Weights
 from podfleet.fleet.running import START_TIMEOUT
 from podfleet.fleet.tally import Attempt
+from podfleet.fleet.trace import span
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.names import FLEET, SLOTS, check_fleet_name, check_session, check_slots
 from podfleet.model.server import values_from_pod
@@ -159,9 +160,11 @@ class AsyncFleetGroup:
             )
             for fleet in self._fleets
         ]
-        with Attempt(self._fleets[0].tally) as attempt:
+        counted = Attempt(self._fleets[0].tally)
+        with counted as attempt, span("allocate", self._name, session) as traced:
             found, core = await self._allocate(claim, wish, timeout, reservation)
             attempt.tally, attempt.warm = core.tally, found.warm
+            traced.tell(found.attributes)
         session_shown = claim.key if has_slots(found.pod) else None
         return self._handle(found.pod, found.endpoints, session_shown)
 
@@ -177,7 +180,9 @@ class AsyncFleetGroup:
         (claim, wish), *_ = [
             asked_to_reserve(fleet.spec, seconds, timeout, select, prefer) for fleet in self._fleets
         ]
-        found, _ = await self._allocate(claim, wish, timeout)
+        with span("reserve", self._name) as traced:
+            found, _ = await self._allocate(claim, wish, timeout)
+            traced.tell(found.attributes)
         return self._handle(found.pod, found.endpoints)
 
     async def join(
@@ -186,10 +191,12 @@ class AsyncFleetGroup:
         """Take more slots for a session, on the server that it has: see `AsyncFleet.join`."""
         self._check_sharing()
         check_slots("slots", slots)
-        members = self._members(await self._cores())
-        seats = Seats(members.claims)
-        pod = await seats.join(check_session(session), slots, check_request(request))
-        return self._handle(pod, await members.of(pod).exposer.until_exposed(pod), session)
+        check_session(session)
+        check_request(request)
+        with span("join", self._name, session):
+            members = self._members(await self._cores())
+            pod = await Seats(members.claims).join(session, slots, request)
+            return self._handle(pod, await members.of(pod).exposer.until_exposed(pod), session)
 
     async def leave(
         self, session: str, *, slots: int | None = None, request: str | None = None
@@ -198,10 +205,12 @@ class AsyncFleetGroup:
         self._check_sharing()
         if slots is not None:
             check_slots("slots", slots)
-        members = self._members(await self._cores())
-        seats = Seats(members.claims)
-        if await seats.leave(check_session(session), slots, check_request(request)):
-            self._strike(members, session)
+        check_session(session)
+        check_request(request)
+        with span("leave", self._name, session):
+            members = self._members(await self._cores())
+            if await Seats(members.claims).leave(session, slots, request):
+                self._strike(members, session)
 
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, or ``None``.

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import Context
 
 from podfleet.errors import (
     ConfigurationError,
@@ -53,6 +54,7 @@ class Reflector:
         path: The collection's path.
         selector: ``labelSelector`` and ``fieldSelector``.
         store: The store to keep; by default a new one.
+        about: The ``extra`` of its log records.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Reflector:
         path: str,
         selector: Mapping[str, str],
         store: Store | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store if store is not None else Store()
         self._client = client
         self._path = path
         self._selector = dict(selector)
+        self._about = dict(about or {})
         self._version = ""
         self._synced = asyncio.Event()
         self._troubled = asyncio.Event()
@@ -86,7 +90,11 @@ class Reflector:
     def start(self) -> None:
         """Begin; returns at once."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"podfleet watch {self._path}")
+            self._task = asyncio.create_task(
+                self._run(),
+                name=f"podfleet watch {self._path}",
+                context=Context(),  # it outlives the request in which it was started
+            )
 
     async def stop(self) -> None:
         """End; returns when the connection is closed."""
@@ -129,21 +137,29 @@ class Reflector:
                 await self._watch()
                 failures = 0
             except Gone:
-                _log.info("%s: version %s is too old: listing again", self._path, self._version)
+                _log.info(
+                    "%s: version %s is too old: listing again",
+                    self._path,
+                    self._version,
+                    extra=self._about,
+                )
                 self._version = ""
                 await asyncio.sleep(random.uniform(0, _BACKOFF[0]))
             except PodfleetError as error:
-                self._note(error)
+                self._note(error, is_first=not failures)
                 failures += 1
                 await asyncio.sleep(pause(failures, _BACKOFF))
             except Exception:  # a bug here must not silence the fleet: say it, and go on
-                _log.exception("%s: the watch failed in an unexpected way", self._path)
+                _log.exception(
+                    "%s: the watch failed in an unexpected way", self._path, extra=self._about
+                )
                 self._version = ""
                 failures += 1
                 await asyncio.sleep(pause(failures, _BACKOFF))
 
-    def _note(self, error: PodfleetError) -> None:
-        _log.warning("%s: %s", self._path, error)
+    def _note(self, error: PodfleetError, *, is_first: bool) -> None:
+        level = logging.WARNING if is_first else logging.DEBUG  # an outage is told once
+        _log.log(level, "%s: %s", self._path, error, extra=self._about)
         self._error = error
         if isinstance(error, _HOPELESS):
             self._troubled.set()
@@ -220,4 +236,9 @@ class Reflector:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, PodfleetError):
                 raise
-            _log.warning("%s: skipped an event that makes no sense: %s", self._path, error)
+            _log.warning(
+                "%s: skipped an event that makes no sense: %s",
+                self._path,
+                error,
+                extra=self._about,
+            )

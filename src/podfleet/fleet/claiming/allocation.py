@@ -68,7 +68,8 @@ class Allocation:
         self._hand: Hand | None = None  # the one with the server that is about to be claimed
         self._registration: Registration | None = None
         self._taking: Manifest | None = None
-        self._lost = 0
+        self.lost_races = 0
+        """How many servers other callers claimed first."""
 
     async def run(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         """Return a claimed, ready Pod and its endpoints.
@@ -192,7 +193,7 @@ class Allocation:
 
     async def _lose(self, hand: Hand) -> None:
         """Go on after another replica was faster."""
-        self._lost += 1
+        self.lost_races += 1
         hand.core.free.width.lost()
         hand.core.tally.lost_race()
         self._let_go()
@@ -218,10 +219,10 @@ class Allocation:
 
     async def _timed_out(self) -> PodfleetError:
         """Return the error that says why the time was not enough."""
-        if self._lost >= _CONTENDED:
+        if self.lost_races >= _CONTENDED:
             return Contended(
                 f"{self._members.name}: no server within {self._timeout:.3g} s: "
-                f"{self._lost} servers in turn were claimed by other callers first: try again"
+                f"{self.lost_races} servers in turn were claimed by other callers first: try again"
             )
         started = (hand for hand in self._hands if hand.start.server is not None)
         hand = self._hand or next(started, self._hands[0])

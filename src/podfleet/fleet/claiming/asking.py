@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -12,17 +13,40 @@ from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.turns import Turns
 from podfleet.fleet.pool.free import Wish
+from podfleet.fleet.trace import Attributes
+from podfleet.log import about
 from podfleet.model import Endpoint, GameServer, Manifest
+from podfleet.model.manifest import name_of
 
 __all__ = ["Allocated", "Asking"]
 
+_log = logging.getLogger(__name__)
+
 
 class Allocated(NamedTuple):
-    """A claimed Pod, its endpoints, and whether no server was started for this call."""
+    """A claimed Pod, its endpoints, and how it was come by.
+
+    Args:
+        pod: The Pod.
+        endpoints: Its endpoints.
+        warm: Whether no server was started for this call.
+        lost_races: How many servers other callers claimed first.
+    """
 
     pod: Manifest
     endpoints: tuple[Endpoint, ...]
     warm: bool
+    lost_races: int = 0
+
+    @property
+    def attributes(self) -> Attributes:
+        """What a span tells of it; of Pods in the words that OpenTelemetry has for them."""
+        return {
+            "k8s.pod.name": name_of(self.pod),
+            "k8s.namespace.name": str(self.pod["metadata"]["namespace"]),
+            "podfleet.warm": self.warm,
+            "podfleet.lost_races": self.lost_races,
+        }
 
 
 class Asking:
@@ -69,4 +93,11 @@ class Asking:
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             allocation = Allocation(members, claim, wish, left, reservation)
             pod, endpoints = await allocation.run()
-            return Allocated(pod, endpoints, warm=not allocation.started)
+            core = members.of(pod)
+            _log.info(
+                "%s/%s: allocated",
+                core.namespace,
+                name_of(pod),
+                extra=core.about(name_of(pod)) | about(session=claim.session),
+            )
+            return Allocated(pod, endpoints, not allocation.started, allocation.lost_races)

@@ -22,6 +22,7 @@ from podfleet.fleet.claiming.registration import (
 )
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import pods
+from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
@@ -94,20 +95,30 @@ class Claims:
                 await self._client.delete(pods(self._namespace, name_of(pod)), uid=uid_of(pod))
         return None
 
+    def _about(self, server: str | None, session: str | None) -> dict[str, str]:
+        return about(fleet=self._fleet, namespace=self._namespace, server=server, session=session)
+
     async def give_up(self, claim: Claim, pod: Manifest, registration: Registration | None) -> None:
         """See to it that a claim holds nothing; try until that is known."""
 
         async def carry_out(step: protocol.Step) -> Any:
             return await self.carry_out(step, claim)
 
-        pause = _AGAIN[0]
+        pause, level = _AGAIN[0], logging.WARNING
         while True:
             try:
                 await protocol.drive(protocol.give_up(claim, pod, registration), carry_out)
                 return
             except PodfleetError as error:
-                where = f"{self._namespace}/{name_of(pod)}"
-                _log.warning("%s: not given up yet, trying again: %s", where, error)
+                _log.log(
+                    level,
+                    "%s/%s: not given up yet, trying again: %s",
+                    self._namespace,
+                    name_of(pod),
+                    error,
+                    extra=self._about(name_of(pod), claim.session),
+                )
+                level = logging.DEBUG  # told once
             await asyncio.sleep(pause)
             pause = min(_AGAIN[1], pause * 2)
 
@@ -132,7 +143,12 @@ class Claims:
                 if standing(pod, registration.candidate, session) is Standing.OVER:
                     await self.carry_out(protocol.Strike(registration), Claim())
         except PodfleetError as error:
-            _log.debug("session %r: its registration goes with its Pod: %s", session, error)
+            _log.debug(
+                "session %r: its registration goes with its Pod: %s",
+                session,
+                error,
+                extra=self._about(None, session),
+            )
 
     async def find(self, session: str) -> Manifest | None:
         """Return a session's server, whichever replica claimed it, as it is now."""

@@ -6,11 +6,14 @@ if we die after each line? A recycled server's old registration is over, and goe
 
 from __future__ import annotations
 
+import logging
+
 from podfleet.errors import Conflict, Invalid, NotFound
 from podfleet.fleet.claiming.claim import free_again, recycle
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
+from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM, SESSION
@@ -18,6 +21,8 @@ from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots
 
 __all__ = ["Releases"]
+
+_log = logging.getLogger(__name__)
 
 
 class Releases:
@@ -46,12 +51,25 @@ class Releases:
         seen = self._store.get(name_of(pod)) or await self._read(name_of(pod))
         while seen is not None and _is_same(seen, pod):
             try:
-                return await self._end(seen, keep=keep)
+                session = await self._end(seen, keep=keep)
+                self._tell(seen)
+                return session
             except (Conflict, Invalid):  # written since it was seen
                 seen = await self._read(name_of(pod))
             except NotFound:
                 break
         return None
+
+    def _tell(self, seen: Manifest) -> None:
+        server, session = name_of(seen), annotations_of(seen).get(SESSION)
+        _log.info(
+            "%s/%s: released",
+            self._namespace,
+            server,
+            extra=about(
+                fleet=self._spec.name, namespace=self._namespace, server=server, session=session
+            ),
+        )
 
     async def _end(self, seen: Manifest, *, keep: bool) -> str | None:
         path = pods(self._namespace, name_of(seen))

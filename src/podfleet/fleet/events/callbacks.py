@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
+from podfleet.log import about
 from podfleet.model.event import FleetEvent
 
 __all__ = ["call", "call_with_each"]
@@ -21,7 +22,9 @@ def call(callback: Callable[[FleetEvent], object], event: FleetEvent) -> None:
     try:
         callback(event)
     except Exception:  # a subscriber's own: the others, and the next event, are to come
-        _log.exception("a callback failed at the event: %s", event)
+        server = None if event.server is None else event.server.name
+        fields = about(server=server, session=event.session)
+        _log.exception("a callback failed at the event: %s", event, extra=fields)
 
 
 def call_with_each(

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from podfleet.fleet.events.derive import Derivation
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Change, Store
+from podfleet.log import about
 from podfleet.model.event import EventKind, FleetEvent
 
 __all__ = ["EventStream", "Events"]
@@ -95,7 +96,11 @@ class EventStream(AsyncIterator[FleetEvent]):
         try:
             events = derivation.show(seen) if change is None else derivation.follow(change, seen)
         except Exception:  # what somebody wrote on a Pod must not stop the watch, nor a claim
-            _log.exception("%s: no event of what makes no sense on its Pod", seen.name)
+            _log.exception(
+                "%s: no event of what makes no sense on its Pod",
+                seen.name,
+                extra=about(server=seen.name),
+            )
             return
         for event in events:
             self._queue.put_nowait(event)

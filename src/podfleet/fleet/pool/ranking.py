@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from podfleet.fleet.pool.width import Width
+from podfleet.log import about
 from podfleet.model import GameServer, Manifest
 from podfleet.model.manifest import name_of
 from podfleet.model.server import server_from_pod
@@ -76,6 +77,10 @@ class Ranking:
         try:
             value = float(self._value(server_from_pod(pod, (), ready=True)))
         except Exception:  # the user's; a watch must go on
-            _log.exception("%s goes last: the fleet's packing function failed", name_of(pod))
+            _log.exception(
+                "%s goes last: the fleet's packing function failed",
+                name_of(pod),
+                extra=about(server=name_of(pod)),
+            )
             return math.inf
         return math.inf if math.isnan(value) else value

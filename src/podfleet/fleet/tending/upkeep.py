@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Coroutine, Iterable
+from contextvars import Context
 from typing import Any
 
 from attrs import frozen
@@ -27,6 +28,7 @@ from podfleet.fleet.tending.reason import Reason
 from podfleet.fleet.tending.rolling import Step, next_step
 from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
+from podfleet.fleet.trace import span
 from podfleet.kube.retry import pause
 from podfleet.model import Manifest, Verdict
 from podfleet.model.event import EventKind
@@ -96,7 +98,9 @@ class Upkeep:
         """Begin; returns at once."""
         self._changed.set()
         self._task = asyncio.create_task(
-            self._run(), name=f"podfleet upkeep {self._core.spec.name}"
+            self._run(),
+            name=f"podfleet upkeep {self._core.spec.name}",
+            context=Context(),  # it outlives the request in which the fleet was started
         )
 
     async def stop(self) -> None:
@@ -109,7 +113,12 @@ class Upkeep:
         try:
             await self._tender.give_back()
         except PodfleetError as error:
-            _log.debug("fleet %s: its Lease runs out by itself: %s", self._core.spec.name, error)
+            _log.debug(
+                "fleet %s: its Lease runs out by itself: %s",
+                self._core.spec.name,
+                error,
+                extra=self._core.about(),
+            )
 
     def _follow(self, seen: Sighting) -> None:
         self._meter.follow(seen)
@@ -133,6 +142,7 @@ class Upkeep:
                     self._core.spec.name,
                     name,
                     diagnosis,
+                    extra=self._core.about(name),
                 )
         if pod is not None and is_offered and seen.ready and turn_of(pod) == 0:
             self._pace.succeeded()
@@ -166,13 +176,25 @@ class Upkeep:
                 if self._tender.outdated and not was_outdated:
                     self._say_outdated()
                 # Anew: the fleet may have a newer template, as is known since the Lease was read.
-                failures = 0 if await self._carry_out(self._plan()) else failures + 1
+                with span("tend", self._core.spec.name):
+                    failures = 0 if await self._carry_out(self._plan()) else failures + 1
             except PodfleetError as error:
+                level = logging.DEBUG if failures else logging.WARNING  # an outage is told once
                 failures += 1
-                _log.warning("fleet %s: not tended yet: %s", self._core.spec.name, error)
+                _log.log(
+                    level,
+                    "fleet %s: not tended yet: %s",
+                    self._core.spec.name,
+                    error,
+                    extra=self._core.about(),
+                )
             except Exception:  # a bug here must not leave the fleet empty: say it, and go on
                 failures += 1
-                _log.exception("fleet %s: tending failed unexpectedly", self._core.spec.name)
+                _log.exception(
+                    "fleet %s: tending failed unexpectedly",
+                    self._core.spec.name,
+                    extra=self._core.about(),
+                )
             if failures:
                 await asyncio.sleep(pause(failures, _PAUSE))
             # Else at the next event, or in a moment: what was deleted has yet to be seen going.
@@ -208,6 +230,7 @@ class Upkeep:
             "ready any more. To go back to it, call roll_out()",
             self._core.spec.name,
             self._core.spec.revision,
+            extra=self._core.about(),
         )
 
     async def roll_out(self) -> None:
@@ -303,6 +326,7 @@ class Upkeep:
                 "fleet %s: its scaling policy failed: %s free servers stay wanted",
                 self._core.spec.name,
                 self._wanted,
+                extra=self._core.about(),
             )
 
     async def _carry_out(self, plan: _Plan) -> bool:
@@ -365,7 +389,7 @@ class Upkeep:
                 self._going[uid_of(pod)] = time.monotonic() + _GOING
                 core.tally.removed(why.kind)
                 self._spared += why.kind is Removal.SURPLUS
-                _log.info("%s/%s: deleted: %s", core.namespace, name, why)
+                _log.info("%s/%s: deleted: %s", core.namespace, name, why, extra=core.about(name))
         finally:
             core.free.let_go(name)
 

@@ -1,0 +1,136 @@
+"""What spans and the log cost an ``allocate``, warm, one at a time, on the test cluster.
+
+    python -m benchmarks.observability [--quick] [--json FILE]
+
+Calls with everything on and calls with everything off take turns in one run. Everything: spans by
+OpenTelemetry's SDK, in batches to nowhere; the log at INFO, written to nowhere; metrics are
+counted either way, and are timed alone.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from benchmarks.stage import Stage, crowded, namespace
+from benchmarks.table import Line, report, write
+from podfleet import AsyncFleet, Cluster
+from podfleet.fleet.tally import Attempt, Tally
+from podfleet.kube import KubeClient
+from podfleet.tracing import instrument, uninstrument
+
+_NODES = 10
+_SERVERS = 20
+_CALLS = 800
+QUICK = 10
+_COUNTED = 100_000
+
+
+class _Nowhere(SpanExporter):
+    def export(self, spans: object) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+@contextmanager
+def observed(provider: TracerProvider, handler: logging.Handler) -> Iterator[None]:
+    """Have spans made and the log written, for as long as the block lasts."""
+    log = logging.getLogger("podfleet")
+    instrument(provider)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        uninstrument()
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+
+
+async def in_turns(
+    stage: Stage, client: KubeClient, fleet: AsyncFleet, count: int
+) -> tuple[dict[bool, list[float]], dict[bool, float]]:
+    """Return the seconds of each call, and this process's CPU seconds together, on and off."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    busy = dict.fromkeys((True, False), 0.0)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    with Path(os.devnull).open("w") as nowhere:  # noqa: ASYNC230  (it blocks nobody)
+        handler = logging.StreamHandler(nowhere)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s %(podfleet_server)s"))
+        for turn in range(2 * count + 20):  # the first ones open connections
+            on = turn % 2 == 0
+            if on:
+                with observed(provider, handler):
+                    taken, used = await _one(fleet, turn)
+            else:
+                taken, used = await _one(fleet, turn)
+            if turn >= 20:
+                seconds[on].append(taken)
+                busy[on] += used
+            for server in await fleet.servers("allocated"):
+                await stage.free(client, server.name)
+    provider.shutdown()
+    return seconds, busy
+
+
+async def _one(fleet: AsyncFleet, turn: int) -> tuple[float, float]:
+    began, used = time.perf_counter(), time.process_time()
+    await fleet.allocate(f"match {turn}")
+    return time.perf_counter() - began, time.process_time() - used
+
+
+def counting() -> float:
+    """Return the seconds that counting one call takes."""
+    tally = Tally()
+    began = time.perf_counter()
+    for _ in range(_COUNTED):
+        with Attempt(tally):
+            pass
+    return (time.perf_counter() - began) / _COUNTED
+
+
+async def measure(kubeconfig: Path, count: int) -> list[Line]:
+    """Return the table's lines."""
+    client = KubeClient(Cluster(kubeconfig=kubeconfig))
+    try:
+        async with namespace(client) as place:
+            stage = Stage(kubeconfig, place, _NODES)
+            await stage.fill(client, "small", _SERVERS)
+            await stage.until_ready(client, "podfleet.dev/fleet=small", _SERVERS)
+            async with stage.fleet("small") as fleet:
+                seconds, busy = await in_turns(stage, client, fleet, count)
+    finally:
+        await client.close()
+    middle = {on: statistics.median(times) * 1000 for on, times in seconds.items()}
+    added = (busy[True] - busy[False]) / count + counting()
+    return [
+        Line("allocate for a session, p50", middle[True], middle[False], "ms"),
+        Line("its CPU", busy[True] / count * 1000, busy[False] / count * 1000, "ms"),
+        Line("counting it", counting() * 1e6, None, "us"),
+        Line("all that is added, of its p50", added * 1000 / middle[False] * 100, None, "%", 3.0),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run on the test cluster."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that it runs")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    chosen = parser.parse_args(arguments)
+    with crowded(_NODES) as kubeconfig:
+        lines = asyncio.run(measure(kubeconfig, QUICK if chosen.quick else _CALLS))
+    report(lines)
+    if chosen.json:
+        write(lines, chosen.json)
+
+
+if __name__ == "__main__":
+    main()
