@@ -14,6 +14,7 @@ from podfleet.fleet.handle import values_of
 from podfleet.model import GameServer
 from podfleet.sync.fleet import Fleet, FleetServer
 from podfleet.sync.portal import portal
+from podfleet.sync.tend import run_until_told
 
 __all__ = ["FleetGroup"]
 
@@ -71,6 +72,10 @@ class FleetGroup:
     def stop(self) -> None:
         """Stop all fleets; their servers keep running."""
         portal.run(self._own().stop())
+
+    def run(self) -> None:
+        """Tend all fleets and do nothing else: see `Fleet.run`."""
+        run_until_told(self._own().run())
 
     def __enter__(self) -> Self:
         """Start."""
