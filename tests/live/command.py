@@ -1,0 +1,101 @@
+"""Runs the command `podfleet` as a user does: its console script, beside a module with a fleet."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from podfleet import Fleet
+from tests.cluster.fixtures import Backend
+from tests.live.arena import GRACE, make
+
+__all__ = ["SCRIPT", "Answer", "Desk"]
+
+SCRIPT = Path(sys.executable).with_name("podfleet")
+GAME = """
+from podfleet import *
+fleet = Fleet(
+    "arena",
+    template=GameServerTemplate(
+        image={image!r},
+        ports=[Port("game", 7777, "TCPUDP")],
+        pod={{"spec": {{"terminationGracePeriodSeconds": {grace}}}}},
+    ),
+    exposure=HostPort(PortPool(31000, 31099), address=NodeAddress(internal=True)),
+    ready={ready!r},
+)
+"""
+
+
+@frozen
+class Answer:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@frozen
+class Desk:
+    """Where a user sits: a folder with ``game.py``, and a kubeconfig with the printed Role.
+
+    Args:
+        backend: The place in the cluster.
+        folder: The folder.
+    """
+
+    backend: Backend
+    folder: Path
+
+    @classmethod
+    def of(cls, backend: Backend, folder: Path, ready: int | None = None) -> "Desk":
+        """Make ``game.py``, whose ``fleet`` has the rights of the Role that it prints."""
+        make(Fleet, backend)
+        desk = cls(backend, folder)
+        game = GAME.format(image=backend.cluster.image, grace=GRACE, ready=ready)
+        desk.write("game.py", game)
+        return desk
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the folder."""
+        (self.folder / name).write_text(text)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a user's shell has."""
+        return {**os.environ, "KUBECONFIG": str(self.backend.kubeconfig), "COLUMNS": "100"}
+
+    def podfleet(self, *arguments: str, **environment: str) -> Answer:
+        """Run the command to its end."""
+        done = subprocess.run(
+            [SCRIPT, *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run the command beside; it is killed at the end."""
+        process = subprocess.Popen(
+            [SCRIPT, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
