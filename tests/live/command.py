@@ -1,19 +1,23 @@
 """Runs the command `podfleet` as a user does: its console script, beside a module with a fleet."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 from attrs import frozen
 
-from podfleet import Fleet
+from podfleet import Fleet, HeadlessDNS
 from tests.cluster.fixtures import Backend
 from tests.live.arena import GRACE, make
 
-__all__ = ["SCRIPT", "Answer", "Desk"]
+__all__ = ["SCRIPT", "Answer", "Desk", "fetch", "free_port"]
 
 SCRIPT = Path(sys.executable).with_name("podfleet")
 GAME = """
@@ -25,7 +29,7 @@ fleet = Fleet(
         ports=[Port("game", 7777, "TCPUDP")],
         pod={{"spec": {{"terminationGracePeriodSeconds": {grace}}}}},
     ),
-    exposure=HostPort(PortPool(31000, 31099), address=NodeAddress(internal=True)),
+    exposure=HeadlessDNS(),
     ready={ready!r},
 )
 """
@@ -53,9 +57,11 @@ class Desk:
     folder: Path
 
     @classmethod
-    def of(cls, backend: Backend, folder: Path, ready: int | None = None) -> "Desk":
+    def of(
+        cls, backend: Backend, folder: Path, ready: int | None = None, *, grant: bool = True
+    ) -> "Desk":
         """Make ``game.py``, whose ``fleet`` has the rights of the Role that it prints."""
-        make(Fleet, backend)
+        make(Fleet, backend, exposure=HeadlessDNS(), grant=grant)
         desk = cls(backend, folder)
         game = GAME.format(image=backend.cluster.image, grace=GRACE, ready=ready)
         desk.write("game.py", game)
@@ -93,9 +99,28 @@ class Desk:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Of a job in the background, as a test run may be, SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             yield process
         finally:
             process.kill()
             process.communicate()
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """Return the status and the body."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        found: int = listening.getsockname()[1]
+    return found

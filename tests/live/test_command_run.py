@@ -3,36 +3,16 @@
 import re
 import signal
 import socket
-import urllib.request
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
 
 from podfleet import Fleet
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, make
-from tests.live.command import Desk
-from tests.live.test_run import ended, is_tended, lease
+from tests.live.arena import eventually
+from tests.live.command import Desk, fetch, free_port
+from tests.live.test_run import ended, is_tended, lease, make
 from tests.live.test_warm import until_ready
-
-
-def fetch(port: int, path: str) -> tuple[int, str]:
-    """Return the status and the body."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-@pytest.fixture
-def port() -> int:
-    """Give a port that is free."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        found: int = listening.getsockname()[1]
-    return found
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
@@ -54,7 +34,7 @@ def test_it_tends_until_it_is_told_to_end(
 
 def test_when_one_is_killed_the_other_takes_over(backend: Backend, tmp_path: Path) -> None:
     desk = Desk.of(backend, tmp_path, ready=2)
-    with make(Fleet, backend, grant=False) as fleet:
+    with make(Fleet, backend) as fleet:
         with desk.running("run", "game:fleet"):
             until_ready(fleet, 2)
             taken = fleet.allocate("match-1", timeout=60)
@@ -67,7 +47,8 @@ def test_when_one_is_killed_the_other_takes_over(backend: Backend, tmp_path: Pat
         assert fleet.find("match-1") == taken
 
 
-def test_it_serves_metrics_and_its_health(backend: Backend, tmp_path: Path, port: int) -> None:
+def test_it_serves_metrics_and_its_health(backend: Backend, tmp_path: Path) -> None:
+    port = free_port()
     desk = Desk.of(backend, tmp_path, ready=1)
     with desk.running("run", "game:fleet", "--metrics-port", str(port)):
         eventually(lambda: fetch(port, "/healthz") == (200, "ok\n"))
@@ -79,9 +60,8 @@ def test_it_serves_metrics_and_its_health(backend: Backend, tmp_path: Path, port
         assert f"podfleet: --metrics-port: {port}: cannot be used: " in taken.err
 
 
-def test_it_is_not_well_before_it_knows_the_servers(
-    backend: Backend, tmp_path: Path, port: int
-) -> None:
+def test_it_is_not_well_before_it_knows_the_servers(backend: Backend, tmp_path: Path) -> None:
+    port = free_port()
     desk = Desk.of(backend, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = backend.kubeconfig.read_text()

@@ -7,16 +7,33 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from podfleet import AsyncFleet, AsyncFleetGroup, Fleet, FleetGroup, Forbidden, TransportError
+from podfleet import (
+    AsyncFleet,
+    AsyncFleetGroup,
+    Fleet,
+    FleetGroup,
+    Forbidden,
+    HeadlessDNS,
+    TransportError,
+)
 from podfleet.kube import Cluster
 from tests.cluster.credentials import write_kubeconfig
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, eventually_async, make
+from tests.live import arena
+from tests.live.arena import eventually, eventually_async
 from tests.live.test_warm import until_ready
+
+_Face = TypeVar("_Face", Fleet, AsyncFleet)
+
+
+def make(face: type[_Face], backend: Backend, **settings: Any) -> _Face:
+    """Return a fleet whose servers need no port of a node, which another test's may still have."""
+    return arena.make(face, backend, exposure=HeadlessDNS(), **settings)
+
 
 TENDER = """
 import asyncio, signal, sys
@@ -27,7 +44,7 @@ face = AsyncFleet if kind.startswith("Async") else Fleet
 tended = face(
     "arena",
     template=GameServerTemplate(image=image, ports=[Port("game", 7777, "TCPUDP")]),
-    exposure=HostPort(PortPool(31000, 31099), address=NodeAddress(internal=True)),
+    exposure=HeadlessDNS(),
     namespace=namespace,
     cluster=Cluster(kubeconfig=kubeconfig),
     ready=2,

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from podfleet.cli.exits import exit_code
+from podfleet.cli.manifests import manifests
 from podfleet.cli.run import run
 from podfleet.errors import PodfleetError
 
@@ -21,7 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(run)
+for _command in (manifests, run):
+    app.command()(_command)
 
 
 @app.callback()
