@@ -125,7 +125,7 @@ def tender_deployment(
         port: Where it serves ``/metrics`` and ``/healthz``.
 
     Returns:
-        The Deployment. It needs no right on its node: no root, no capability, no file written.
+        The Deployment. It runs as no root, has no capability and writes no file.
 
     Raises:
         ConfigurationError: A wrong argument, named with its value.

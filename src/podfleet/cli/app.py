@@ -6,8 +6,13 @@ import sys
 
 import typer
 
+from podfleet.cli.allocate import allocate
+from podfleet.cli.describe import describe
 from podfleet.cli.exits import exit_code
+from podfleet.cli.ls import ls
 from podfleet.cli.manifests import manifests
+from podfleet.cli.preflight import preflight
+from podfleet.cli.release import release
 from podfleet.cli.run import run
 from podfleet.errors import PodfleetError
 
@@ -22,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _command in (manifests, run):
+for _command in (preflight, manifests, run, ls, describe, allocate, release):
     app.command()(_command)
 
 

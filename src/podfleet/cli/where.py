@@ -23,7 +23,12 @@ Context = Annotated[
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", metavar="NAME", help="A namespace; by default the fleet's."),
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="A namespace; by default the fleet's, or the context's.",
+    ),
 ]
 
 
