@@ -1,7 +1,11 @@
 """The commands that look and act once: preflight, ls, describe, allocate, release."""
 
 import json
+import os
+import pty
 import signal
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 from podfleet import Fleet, HeadlessDNS
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, template
-from tests.live.command import Desk
+from tests.live.command import SCRIPT, Desk
 from tests.live.test_run import ended
 
 ROW = ("NAME", "FLEET", "STATE", "SESSION", "NODE", "AGE", "ENDPOINT")
@@ -152,6 +156,56 @@ def test_what_is_not_there_and_what_may_not_be_seen(backend: Backend, tmp_path: 
     wrong = desk.podfleet("ls", "Arena")
     assert wrong.code == 2
     assert "Traceback" not in missing.err + hidden.err + late.err + wrong.err
+
+
+def test_top_in_a_pipe_prints_once(backend: Backend, tmp_path: Path) -> None:
+    desk = Desk.of(backend, tmp_path)
+    assert desk.podfleet("allocate", "game:fleet", "-s", "match-1").code == 0
+    answer = desk.podfleet("top", "arena")
+    assert (answer.code, answer.err) == (0, "")
+    head, _, states, arena, _, nodes, node, _, servers, server = answer.out.splitlines()
+    assert head.startswith(f"namespace {backend.namespace}, heard ")
+    counts = dict(zip(states.split(), arena.split(), strict=True))
+    assert (counts["FLEET"], counts["ALLOCATED"], counts["READY"]) == ("arena", "1", "0")
+    assert counts["ALLOCATIONS/MIN"] == "1"
+    assert (nodes.split(), node.split()[1:]) == (["NODE", "SERVERS", "ALLOCATED"], ["1", "1"])
+    assert tuple(servers.split()) == ROW
+    assert server.split()[2:4] == ["allocated", "match-1"]
+
+
+def test_top_follows_on_a_terminal_until_ctrl_c(backend: Backend, tmp_path: Path) -> None:
+    desk = Desk.of(backend, tmp_path)
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [SCRIPT, "top"],
+        cwd=desk.folder,
+        env={**desk.environment, "TERM": "xterm", "COLUMNS": "150", "LINES": "30"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(terminal)
+    os.set_blocking(screen, False)
+    seen = bytearray()
+
+    def shows(text: bytes) -> bool:
+        with suppress(BlockingIOError):
+            seen.extend(os.read(screen, 1 << 16))
+        return text in seen
+
+    try:
+        eventually(lambda: shows(b"ALLOCATIONS/MIN"))
+        with make(Fleet, backend, exposure=HeadlessDNS()) as fleet:
+            fleet.allocate("match-7", timeout=60)
+        eventually(lambda: shows(b"match-7"))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, b"")
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(screen)
 
 
 BROKEN = """

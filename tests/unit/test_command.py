@@ -1,15 +1,18 @@
 """The command where it needs no cluster: mistakes, help, and what is installed."""
 
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from podfleet import ConfigurationError, FleetStatus, PodfleetError, errors
+from podfleet import ConfigurationError, FleetStatus, GameServer, PodfleetError, ServerState, errors
 from podfleet.cli.exits import exit_code
 from podfleet.cli.health import illness
 from podfleet.cli.load import load
+from podfleet.cli.top import Recent, view
 
 GOOD = """
 from podfleet import *
@@ -94,6 +97,42 @@ def test_without_prometheus_the_port_says_how_to_install_it(folder: Path) -> Non
         "podfleet: --metrics-port: 9102: podfleet.metrics needs prometheus_client: "
         "pip install 'podfleet[metrics]'\n"
     )
+
+
+def test_a_shell_completes_the_commands() -> None:
+    asked = {"_PODFLEET_COMPLETE": "complete_bash", "COMP_WORDS": "podfleet re", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [SCRIPT], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["release"]
+
+
+def test_top_fits_the_terminal_and_remembers_a_minute() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    servers = [
+        GameServer(
+            name=f"arena-{number}",
+            namespace="games",
+            uid=f"uid-{number}",
+            state=ServerState.ALLOCATED,
+            node="node-a",
+            session=f"match-{number}",
+            endpoints=(),
+            created=now - timedelta(hours=1),
+            allocated=now - timedelta(seconds=number),
+            labels={"podfleet.dev/fleet": "arena"},
+            annotations={},
+        )
+        for number in range(100)
+    ]
+    recent = Recent()
+    shown = view(servers, recent, now, 30).splitlines()
+    assert len(shown) == 30 - 2
+    assert shown[1].split()[-1] == "60"
+    assert shown[-1] == "... and 80 more"
+    later = view([], recent, now + timedelta(seconds=30)).splitlines()
+    assert later[1].split() == ["arena", *"000000", "30"]
+    assert view([], recent, now + timedelta(minutes=2)).splitlines()[0].startswith("FLEET")
 
 
 def test_the_library_does_not_import_the_command() -> None:

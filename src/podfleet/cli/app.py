@@ -14,6 +14,7 @@ from podfleet.cli.manifests import manifests
 from podfleet.cli.preflight import preflight
 from podfleet.cli.release import release
 from podfleet.cli.run import run
+from podfleet.cli.top import top
 from podfleet.errors import PodfleetError
 
 __all__ = ["app", "main"]
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _command in (preflight, manifests, run, ls, describe, allocate, release):
+for _command in (preflight, manifests, run, ls, top, describe, allocate, release):
     app.command()(_command)
 
 
