@@ -45,6 +45,7 @@ from podfleet.exposure import (
 )
 from podfleet.fleet import AsyncFleet, AsyncFleetGroup, AsyncFleetServer, EventStream
 from podfleet.kube import Cluster
+from podfleet.manifests import tender_deployment
 from podfleet.model import (
     Diagnosis,
     Endpoint,
@@ -143,6 +144,7 @@ __all__ = [
     "async_wait_reachable",
     "async_wait_ready",
     "own_service",
+    "tender_deployment",
     "wait_gone",
     "wait_reachable",
     "wait_ready",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import Resource
 from podfleet.model import Manifest, names
-from podfleet.model.names import check_dns_label
+from podfleet.model.names import check_dns_label, check_fleet_name
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
 
-__all__ = ["administration", "fleet_rules", "namespaced", "reading_rules"]
+__all__ = ["administration", "fleet_rules", "namespaced", "reading_rules", "tender_deployment"]
 
 
 _API = "rbac.authorization.k8s.io"
+_NOBODY = 65532  # as distroless images call it; an image that names no user would run as root
 _MORE_THAN_ANY = 2**31 - 1  # servers: the API's integers have 32 bits
 
 
@@ -83,10 +84,7 @@ def administration(
     Raises:
         ConfigurationError: ``service_account`` is not of that form.
     """
-    account_namespace, slash, account = service_account.partition("/")
-    if not slash:
-        raise ConfigurationError("service_account", service_account, "must be 'namespace/name'")
-    check_dns_label("service_account", account_namespace)
+    account_namespace, account = _account(service_account)
     subject = {"kind": "ServiceAccount", "namespace": account_namespace, "name": account}
     metadata = {"namespace": account_namespace, "name": account}
     found: list[Manifest] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}]
@@ -102,6 +100,122 @@ def administration(
         found += _pair("ClusterRole" if place is None else "Role", where, granted, subject)
     found.append(_budget(fleet, namespace))
     return (*found, *(namespaced(one, namespace) for one in shared if not one.exists))
+
+
+def tender_deployment(
+    name: str,
+    references: Sequence[str],
+    *,
+    image: str,
+    namespace: str,
+    service_account: str,
+    port: int = 9102,
+) -> Manifest:
+    """Return a Deployment of two replicas that tend fleets: the command ``podfleet run``.
+
+    One of them tends a fleet, and the other takes over when it dies.
+
+    Args:
+        name: What it is for: a fleet, or a group. The Deployment is ``<name>-tender``.
+        references: Where the image's code has the fleets: ``game:fleet``.
+        image: An image with that code, and ``podfleet[cli,metrics]``.
+        namespace: The fleets' namespace.
+        service_account: The account that has the fleets' rights, as ``namespace/name``: the
+            Deployment is in that namespace.
+        port: Where it serves ``/metrics`` and ``/healthz``.
+
+    Returns:
+        The Deployment. It runs as no root, has no capability and writes no file.
+
+    Raises:
+        ConfigurationError: A wrong argument, named with its value.
+
+    Example:
+        >>> made = tender_deployment(
+        ...     "arena",
+        ...     ["game:fleet"],
+        ...     image="ghcr.io/acme/backend:1.4",
+        ...     namespace="games",
+        ...     service_account="games/podfleet-arena",
+        ... )
+        >>> made["metadata"]["name"], made["spec"]["replicas"]
+        ('arena-tender', 2)
+    """
+    check_fleet_name("tender_deployment.name", name)
+    check_dns_label("tender_deployment.namespace", namespace)
+    if not references or not image:
+        field, value = ("image", image) if references else ("references", references)
+        raise ConfigurationError(f"tender_deployment.{field}", value, "must not be empty")
+    account_namespace, account = _account(service_account)
+    labels = {
+        "app.kubernetes.io/name": "podfleet",
+        "app.kubernetes.io/component": "tender",
+        "app.kubernetes.io/instance": name,
+    }
+    health = {"httpGet": {"path": "/healthz", "port": "metrics"}, "timeoutSeconds": 5}
+    where = ("--namespace", namespace, "--metrics-port", str(port))
+    container = {
+        "name": "tender",
+        "image": image,
+        "command": ["podfleet", "run", *references, *where],
+        "ports": [{"name": "metrics", "containerPort": port}],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+        "readinessProbe": {**health, "periodSeconds": 10},
+        # Five minutes: an API server that is away is not mended by restarts, but each makes the
+        # next come later.
+        "livenessProbe": {**health, "periodSeconds": 30, "failureThreshold": 10},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    pod = {
+        "serviceAccountName": account,
+        "automountServiceAccountToken": True,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _NOBODY,
+            "runAsGroup": _NOBODY,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": dict(labels)},
+            }
+        ],
+        "containers": [container],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": f"{name}-tender",
+            "namespace": account_namespace,
+            "labels": dict(labels),
+        },
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": dict(labels)},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+        },
+    }
+
+
+def _account(service_account: str) -> tuple[str, str]:
+    """Return an account's namespace and name.
+
+    Raises:
+        ConfigurationError: It is not of the form ``namespace/name``.
+    """
+    namespace, slash, name = service_account.partition("/")
+    if not slash:
+        raise ConfigurationError("service_account", service_account, "must be 'namespace/name'")
+    check_dns_label("service_account", namespace)
+    return namespace, name
 
 
 def _budget(fleet: str, namespace: str) -> Manifest:

@@ -22,6 +22,8 @@ LAYERS = (
     {"metrics", "tracing"},
     {"local"},
     {"testing"},
+    {"cli"},
+    {"__main__"},
 )
 HEIGHT = {layer: height for height, peers in enumerate(LAYERS) for layer in peers}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -29,6 +29,7 @@ from podfleet.fleet.preflight import preflight
 from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Attempt, Tally
+from podfleet.fleet.tend import tend
 from podfleet.fleet.trace import span
 from podfleet.kube import Cluster, KubeClient
 from podfleet.manifests import administration
@@ -205,6 +206,24 @@ class AsyncFleet:
         running = self._running_in.pop(asyncio.get_running_loop(), None)
         if running is not None:
             await running.stop()
+
+    async def run(self) -> None:
+        """Tend the fleet, for a process that does nothing else: start it, and stop it at the end.
+
+        A backend need not call it: a fleet that is started is tended. It ends when the process
+        gets SIGTERM or SIGINT (Ctrl-C), unless something else handles SIGTERM, as web servers do;
+        when its task is cancelled; and when the fleet is stopped. Then another replica tends the
+        fleet at once; the servers keep running.
+
+        Raises:
+            PodfleetError: The fleet cannot be started; see `start`.
+
+        Example:
+            >>> from podfleet import AsyncFleet
+            >>> def main(fleet: AsyncFleet) -> None:
+            ...     asyncio.run(fleet.run())
+        """
+        await tend([self])
 
     async def __aenter__(self) -> Self:
         """Start."""

@@ -30,6 +30,7 @@ from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.pool.weights import Weights
 from podfleet.fleet.running import START_TIMEOUT
 from podfleet.fleet.tally import Attempt
+from podfleet.fleet.tend import tend
 from podfleet.fleet.trace import span
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.names import FLEET, SLOTS, check_fleet_name, check_session, check_slots
@@ -106,6 +107,10 @@ class AsyncFleetGroup:
     async def stop(self) -> None:
         """Stop all fleets; their servers keep running: see `AsyncFleet.stop`."""
         await asyncio.gather(*(fleet.stop() for fleet in self._fleets))
+
+    async def run(self) -> None:
+        """Tend all fleets, for a process that does nothing else: see `AsyncFleet.run`."""
+        await tend(self._fleets)
 
     async def __aenter__(self) -> Self:
         """Start."""

@@ -51,6 +51,8 @@ class Running:
         self._starting = asyncio.Lock()
         self._calls: set[_Call] = set()
         self._asking = Asking()
+        self.stopped = asyncio.Event()
+        """Whether `stop` has been called, and is done."""
 
     @property
     def status(self) -> FleetStatus | None:
@@ -110,6 +112,7 @@ class Running:
         core, self._core = self._core, None
         if core is not None:
             await core.stop()
+        self.stopped.set()
 
     async def allocate(
         self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None = None

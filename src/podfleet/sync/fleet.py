@@ -30,6 +30,7 @@ from podfleet.model.workload import StatefulSet
 from podfleet.scaling import Policy
 from podfleet.sync.events import EventIterator, call_with_each
 from podfleet.sync.portal import portal
+from podfleet.sync.tend import run_until_told
 
 __all__ = ["Fleet", "FleetServer"]
 
@@ -146,6 +147,13 @@ class Fleet:
     def stop(self) -> None:
         """End the watch; the servers keep running: see `AsyncFleet.stop`."""
         portal.run(self.own().stop())
+
+    def run(self) -> None:
+        """Tend the fleet and do nothing else, until SIGTERM or Ctrl-C: see `AsyncFleet.run`.
+
+        In a thread that is not the main one it ends when another calls `stop`.
+        """
+        run_until_told(self.own().run())
 
     def __enter__(self) -> Self:
         """Start."""

@@ -14,6 +14,7 @@ from podfleet.fleet.handle import values_of
 from podfleet.model import GameServer
 from podfleet.sync.fleet import Fleet, FleetServer
 from podfleet.sync.portal import portal
+from podfleet.sync.tend import run_until_told
 
 __all__ = ["FleetGroup"]
 
@@ -66,11 +67,15 @@ class FleetGroup:
 
     def start(self) -> None:
         """Start all fleets."""
-        portal.run(self._own().start())
+        portal.run(self.own().start())
 
     def stop(self) -> None:
         """Stop all fleets; their servers keep running."""
-        portal.run(self._own().stop())
+        portal.run(self.own().stop())
+
+    def run(self) -> None:
+        """Tend all fleets and do nothing else: see `Fleet.run`."""
+        run_until_told(self.own().run())
 
     def __enter__(self) -> Self:
         """Start."""
@@ -102,7 +107,7 @@ class FleetGroup:
     ) -> FleetServer:
         """Return a ready server of one of the fleets: see `AsyncFleetGroup.allocate`."""
         server = portal.run(
-            self._own().allocate(
+            self.own().allocate(
                 session,
                 timeout=timeout,
                 slots=slots,
@@ -127,33 +132,36 @@ class FleetGroup:
     ) -> FleetServer:
         """Hold a ready server of one of the fleets: see `AsyncFleet.reserve`."""
         server = portal.run(
-            self._own().reserve(seconds, timeout=timeout, select=select, prefer=prefer)
+            self.own().reserve(seconds, timeout=timeout, select=select, prefer=prefer)
         )
         return self._handle(server)
 
     def join(self, session: str, *, slots: int = 1, request: str | None = None) -> FleetServer:
         """Take more slots for a session: see `AsyncFleet.join`."""
-        return self._handle(portal.run(self._own().join(session, slots=slots, request=request)))
+        return self._handle(portal.run(self.own().join(session, slots=slots, request=request)))
 
     def leave(self, session: str, *, slots: int | None = None, request: str | None = None) -> None:
         """Give a session's slots back: see `AsyncFleet.leave`."""
-        portal.run(self._own().leave(session, slots=slots, request=request))
+        portal.run(self.own().leave(session, slots=slots, request=request))
 
     def find(self, session: str) -> FleetServer | None:
         """Return the server of a session, or ``None``: see `AsyncFleetGroup.find`."""
-        server = portal.run(self._own().find(session))
+        server = portal.run(self.own().find(session))
         return None if server is None else self._handle(server)
 
     def release(self, server: GameServer, *, recycle: bool = False) -> None:
         """End a match: see `AsyncFleetGroup.release`."""
-        portal.run(self._own().release(server, recycle=recycle))
+        portal.run(self.own().release(server, recycle=recycle))
 
     def _made(self) -> AsyncFleetGroup:
         own = [fleet.own() for fleet in self._fleets]
         return AsyncFleetGroup(self._name, own, weights=self._weights)
 
-    def _own(self) -> AsyncFleetGroup:
-        """Return this process's own: see `Fleet.own`."""
+    def own(self) -> AsyncFleetGroup:
+        """Return this process's own: see `Fleet.own`.
+
+        :meta private:
+        """
         if self._process != os.getpid():
             self._group = self._made()
             self._process = os.getpid()

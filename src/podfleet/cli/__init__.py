@@ -1,0 +1,1 @@
+"""The command `podfleet`: one module for each subcommand. Needs `podfleet[cli]`."""

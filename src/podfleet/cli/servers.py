@@ -1,0 +1,94 @@
+"""A server in a line, and as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from podfleet.cli.output import columns
+from podfleet.model import GameServer
+from podfleet.model.names import FLEET
+
+__all__ = ["age", "as_json", "clean", "table"]
+
+_SESSION = 40  # characters
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def age(since: datetime, now: datetime) -> str:
+    """Return how long ago something was, in its two largest units at most.
+
+    Example:
+        >>> from datetime import timedelta
+        >>> now = datetime(2026, 11, 24)
+        >>> [age(now - timedelta(seconds=s), now) for s in (0, 61, 7200, 90061)]
+        ['0s', '1m1s', '2h', '1d1h']
+    """
+    left = max(0, int((now - since).total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in _UNITS:
+        count, left = divmod(left, seconds)
+        if count or parts:
+            parts.append(f"{count}{unit}" if count else "")
+        if len(parts) == 2:
+            break
+    return "".join(parts) or "0s"
+
+
+def clean(text: str) -> str:
+    r"""Return a text without what would move the terminal's cursor: players may have chosen it.
+
+    Example:
+        >>> clean("match\x1b[2J 42")
+        'match?[2J 42'
+    """
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def table(servers: Iterable[GameServer], now: datetime) -> str:
+    """Return the servers in columns."""
+    head = ("name", "fleet", "state", "session", "node", "age", "endpoint")
+    return columns(head, [_row(server, now) for server in servers])
+
+
+def _row(server: GameServer, now: datetime) -> tuple[str, ...]:
+    sessions = clean(", ".join(server.sessions) or server.session or "-")
+    if len(sessions) > _SESSION:
+        sessions = f"{sessions[: _SESSION - 1]}…"
+    return (
+        server.name,
+        server.labels.get(FLEET, "-"),
+        server.state.value,
+        sessions,
+        server.node or "-",
+        age(server.created, now),
+        ", ".join(map(str, server.endpoints)) or "-",
+    )
+
+
+def as_json(server: GameServer) -> dict[str, Any]:
+    """Return a server as JSON: times as RFC 3339, and ``null`` for what is not known."""
+    return {
+        "name": server.name,
+        "namespace": server.namespace,
+        "fleet": server.labels.get(FLEET),
+        "state": server.state.value,
+        "session": server.session,
+        "sessions": dict(server.sessions),
+        "node": server.node,
+        "created": server.created.isoformat(),
+        "allocated": server.allocated and server.allocated.isoformat(),
+        "metadata": dict(server.metadata),
+        "endpoints": [
+            {
+                "name": endpoint.name,
+                "host": endpoint.host,
+                "port": endpoint.port,
+                "protocol": endpoint.protocol.value,
+                "path": endpoint.path,
+                "headers": dict(endpoint.headers),
+            }
+            for endpoint in server.endpoints
+        ],
+    }
