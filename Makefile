@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 RUN := .venv/bin/python -m
+# The tests run the wheel that users install, not the source tree.
+INSTALLED := build/installed/bin/python -m
 
 .PHONY: help
 help: ## Show this list
@@ -11,13 +13,17 @@ help: ## Show this list
 env: ## Make .venv from the lock (done by every other target)
 	@$(PYTHON) .ci/env.py
 
+.PHONY: wheel
+wheel: ## Make build/installed, as .venv but with the wheel installed (done by the targets that test it)
+	@$(PYTHON) .ci/env.py --wheel
+
 .PHONY: test
 test: check docs embedded ## Check all: lint, types, docs, every test on the embedded cluster and on a real one
-	$(RUN) pytest --on real
+	$(INSTALLED) pytest --on real tests
 
 .PHONY: embedded
-embedded: env ## Run every test that needs no real cluster: about a minute, no root
-	$(RUN) pytest --on embedded -n 6
+embedded: wheel ## Run every test that needs no real cluster, on the wheel: a minute or two, no root
+	$(INSTALLED) pytest --on embedded -n 6 tests --pyargs podfleet
 
 .PHONY: istio
 istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery
@@ -29,10 +35,11 @@ unit: env ## Run the tests that need no cluster
 	$(RUN) pytest tests/unit src
 
 .PHONY: check
-check: env ## Lint, check the format and the types
+check: env ## Lint, check the format and the types, ours and a user's
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) pytest -q tests/typing
 
 .PHONY: format
 format: env ## Format the code and fix what can be fixed
@@ -60,6 +67,15 @@ bench: env ## Run the benchmarks on the test cluster
 	$(RUN) benchmarks.cold_allocate
 	$(RUN) benchmarks.warm_allocate
 	$(RUN) benchmarks.observability
+
+.PHONY: bench-import
+bench-import: wheel ## Measure what `import podfleet` costs beyond the client's own import
+	$(INSTALLED) benchmarks.imports
+
+.PHONY: dist
+dist: env ## Build the wheel and the sdist into dist
+	rm -rf dist
+	$(RUN) hatchling build -d dist
 
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them

@@ -1,5 +1,8 @@
 """Make .venv: a Python that has what the lock names, and this checkout, installed editable.
 
+With ``--wheel``, make build/installed instead: the same, but with the wheel installed that users
+get, so that what the tests run is what is released.
+
 What the lock names stands in a venv outside the checkout, keyed by the lock and the Python, so
 that a fresh clone starts in seconds; .venv is a thin layer on it, so two clones share no state.
 The folder is $PODFLEET_CACHE, by default podfleet in $XDG_CACHE_HOME or ~/.cache.
@@ -36,9 +39,11 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         once(dependencies, "complete", lambda: install_lock(dependencies))
 
-    made_from = digest((ROOT / "pyproject.toml").read_bytes(), bytes(ROOT), key.encode())
-    venv = ROOT / ".venv"
-    once(venv, f"made-from-{made_from}", lambda: install_checkout(venv, dependencies))
+    venv, sources, install = ROOT / ".venv", [ROOT / "pyproject.toml"], install_checkout
+    if "--wheel" in sys.argv[1:]:
+        venv, sources, install = ROOT / "build" / "installed", packed(), install_wheel
+    made_from = digest(*(path.read_bytes() for path in sources), bytes(ROOT), key.encode())
+    once(venv, f"made-from-{made_from}", lambda: install(venv, dependencies))
 
 
 def cache() -> Path:
@@ -67,9 +72,27 @@ def install_lock(venv: Path) -> None:
 
 
 def install_checkout(venv: Path, dependencies: Path) -> None:
+    layer(venv, dependencies)
+    run(venv / "bin/python", *PIP_INSTALL, "--no-build-isolation", "--editable", ROOT)
+
+
+def packed() -> list[Path]:
+    """Return the files that a wheel is made of."""
+    package = sorted(path for path in (ROOT / "src").rglob("*") if path.is_file())
+    code = [path for path in package if path.suffix != ".pyc"]
+    return [*(ROOT / name for name in ("LICENSE", "README.md", "pyproject.toml")), *code]
+
+
+def install_wheel(venv: Path, dependencies: Path) -> None:
+    layer(venv, dependencies)
+    run(venv / "bin/python", "-m", "hatchling", "build", "-t", "wheel", "-d", venv / "dist")
+    run(venv / "bin/python", *PIP_INSTALL, *(venv / "dist").glob("*.whl"))
+
+
+def layer(venv: Path, dependencies: Path) -> None:
+    """Make an environment without pip that sees what stands in another."""
     run(sys.executable, "-m", "venv", "--without-pip", venv)
     (packages(venv) / "dependencies.pth").write_text(f"{packages(dependencies)}\n")
-    run(venv / "bin/python", *PIP_INSTALL, "--no-build-isolation", "--editable", ROOT)
 
 
 def packages(venv: Path) -> Path:
@@ -77,7 +100,7 @@ def packages(venv: Path) -> Path:
 
 
 def run(*command: object) -> None:
-    done = subprocess.run([str(part) for part in command])
+    done = subprocess.run([str(part) for part in command], cwd=ROOT)
     if done.returncode:  # pip has said why
         sys.exit(done.returncode)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from attrs import field, frozen
@@ -53,7 +54,7 @@ class ClusterView:
     shared: tuple[Manifest, ...] = ()
 
 
-class ExposureStrategy:
+class ExposureStrategy(ABC):
     """How clients reach one server.
 
     A strategy is pure: it turns a template and a Pod into manifests, and what the cluster shows
@@ -97,7 +98,7 @@ class ExposureStrategy:
                 f"{type(self).__name__} needs at least one port to expose",
             )
 
-    def check_node(self, node: Manifest) -> None:
+    def check_node(self, node: Manifest) -> None:  # noqa: B027  (by default any Node will do)
         """Refuse a Node on which servers could not be reached: asked by the preflight.
 
         Raises:
@@ -132,7 +133,7 @@ class ExposureStrategy:
         """Return how many numbers of the pool one server takes."""
         return 0
 
-    def shape(
+    def shape(  # noqa: B027  (by default the Pod stays as it is)
         self, pod: dict[str, Any], template: GameServerTemplate, numbers: tuple[int, ...]
     ) -> None:
         """Change the Pod before it is created.
@@ -156,6 +157,7 @@ class ExposureStrategy:
         """Return the numbers that this Pod holds: read from it, never remembered."""
         return ()
 
+    @abstractmethod
     def endpoints(
         self, pod: Manifest, template: GameServerTemplate, view: ClusterView
     ) -> tuple[Endpoint, ...] | None:
@@ -170,7 +172,6 @@ class ExposureStrategy:
         Raises:
             ConfigurationError: No amount of waiting will give an endpoint.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define endpoints()")
 
     def refused(self, answer: Manifest | ApiError) -> bool:
         """Return whether the cluster refused the chosen numbers: choose others.
