@@ -18,6 +18,7 @@ from podfleet.fleet.claiming.releases import Releases
 from podfleet.fleet.claiming.seats import Seats
 from podfleet.fleet.events.stream import Events
 from podfleet.fleet.exposer import Exposer
+from podfleet.fleet.gate import Gate
 from podfleet.fleet.ledger import PortLedger
 from podfleet.fleet.pool.free import FreeServers
 from podfleet.fleet.pool.line import Line
@@ -68,6 +69,8 @@ class Core:
         self.seats = Seats(self.claims)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
+        self.gate = Gate(spec.name, namespace, client)
+        self.gate.listen(self._turn_away)
         self.orphans = Orphans(spec.revision)
         self.replicas = (
             Replicas(spec, spec.workload, client, self.store, namespace) if spec.workload else None
@@ -98,7 +101,10 @@ class Core:
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
         self._reflector.start()
+        # Beside the list: nobody waits for it. What it misses is read again before it matters.
+        looking = self.in_background(self._look_whether_drained())
         await self._reflector.wait_synced(timeout)
+        await looking
         self.ports.reconcile(self.store)
         await self.exposer.prepare()
         if self.replicas is not None:
@@ -125,6 +131,7 @@ class Core:
             synced=self._reflector.synced,
             age=self._reflector.age,
             waiting=len(self.line),
+            drained_since=self.gate.since,
         )
 
     async def read(self, pod_name: str) -> Manifest | None:
@@ -273,6 +280,17 @@ class Core:
     def on_sighting(self, listener: Callable[[Sighting], None]) -> None:
         """Call the listener with every server that is seen, after the fleet's own parts."""
         self._on_sighting.append(listener)
+
+    def _turn_away(self) -> None:
+        if self.gate.since is not None:
+            self.line.turn_away(self.gate.refusal())
+
+    async def _look_whether_drained(self) -> None:
+        if self.replicas is None:
+            try:
+                await self.gate.look()
+            except PodfleetError as error:
+                _log.debug("fleet %s: its Lease is not read yet: %s", self.spec.name, error)
 
     def _time_reservation(self, change: Change) -> None:
         """Look at a reserved server again when its time is up: no event tells that."""

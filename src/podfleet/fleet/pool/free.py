@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 from attrs import frozen
 
@@ -211,6 +212,11 @@ class FreeServers:
                 self.hold(name)
                 return self.held[name]
         return None
+
+    def unclaimed(self, count: int) -> tuple[str, ...]:
+        """Return up to so many that are unclaimed and anybody's, ready or not, of any template."""
+        idle = (one for one in (*self._offered, *self._outdated) if one not in self.held)
+        return tuple(islice(idle, count))
 
     def dispensable(self, count: int) -> tuple[str, ...]:
         """Return so many free, ready servers, those first that are taken last: on empty nodes."""
