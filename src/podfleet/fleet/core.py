@@ -28,7 +28,7 @@ from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose, Removal, Tally
 from podfleet.kube import Change, KubeClient, Reflector, Store
-from podfleet.kube.paths import pods
+from podfleet.kube.paths import object_path, pods
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
@@ -75,6 +75,9 @@ class Core:
         self.replicas = (
             Replicas(spec, spec.workload, client, self.store, namespace) if spec.workload else None
         )
+        self.cordoned = Store(may_return=True)
+        """The Nodes that are to get no more servers; none, if there is no right to see them."""
+        self.cordoned.listen(self._cordon)
         self.abandoned: OrderedDict[str, None] = OrderedDict()
         """Servers that are to go, if they exist: their create may be carried out late."""
         self._census = Census()
@@ -82,6 +85,13 @@ class Core:
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
             client, pods(namespace), {"labelSelector": spec.selector}, self.store
+        )
+        self._nodes = Reflector(
+            client,
+            object_path("v1", "nodes"),
+            {"fieldSelector": "spec.unschedulable=true"},
+            self.cordoned,
+            optional=f"fleet {spec.name}: free servers stay on cordoned nodes",
         )
 
     async def start(self, timeout: float) -> None:
@@ -101,6 +111,8 @@ class Core:
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
         self._reflector.start()
+        if self.replicas is None:  # of a StatefulSet the lowest free server goes first
+            self._nodes.start()
         # Beside the list: nobody waits for it. What it misses is read again before it matters.
         looking = self.in_background(self._look_whether_drained())
         await self._reflector.wait_synced(timeout)
@@ -121,6 +133,7 @@ class Core:
             await asyncio.wait(self._cleanups)
         await self.exposer.stop()
         await self._reflector.stop()
+        await self._nodes.stop()
         await self.client.close()
 
     @property
@@ -280,6 +293,9 @@ class Core:
     def on_sighting(self, listener: Callable[[Sighting], None]) -> None:
         """Call the listener with every server that is seen, after the fleet's own parts."""
         self._on_sighting.append(listener)
+
+    def _cordon(self, change: Change) -> None:
+        self.free.cordon(change.name, change.after is not None)
 
     def _turn_away(self) -> None:
         if self.gate.since is not None:

@@ -58,6 +58,7 @@ class Removal(Enum):
     OUTDATED = "outdated"
     ORPHAN = "orphan"
     DRAINED = "drained"
+    CORDONED = "cordoned"
     OTHER = "other"
 
 

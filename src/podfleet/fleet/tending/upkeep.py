@@ -84,6 +84,7 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         core.on_sighting(self._follow)
         core.gate.listen(self._changed.set)
+        core.cordoned.listen(lambda _: self._changed.set())
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -134,6 +135,7 @@ class Upkeep:
         if (
             free.offered < self._wanted
             or free.outdated
+            or free.leaving
             or self._refused
             or (self._core.gate.since is not None and free.offered)
         ):
@@ -245,8 +247,8 @@ class Upkeep:
             is_present=not self._tender.outdated,
             paused=self._tender.paused,
             failing=self._pace.failures > 0,
-            updated=core.free.offered,
-            updated_ready=core.free.ready,
+            updated=core.free.offered + core.free.leaving,
+            updated_ready=core.free.ready + core.free.leaving_ready,
             outdated=core.free.outdated,
             outdated_allocated=core.free.outdated_taken,
         )
@@ -264,11 +266,7 @@ class Upkeep:
             self._ask(load)
             step = self._step
             missing = self._missing
-            outdated = Reason(
-                Removal.OUTDATED,
-                f"its template is not the fleet's any more: {core.spec.revision} is",
-            )
-            going += [(name, outdated) for name in core.free.replaceable(step.remove)]
+            going += self._replaced(step.remove)
             surplus = self._surplus.of(now, load.free, self._wanted)
             one_too_many = Reason(Removal.SURPLUS, "one too many")
             going += [(name, one_too_many) for name in core.free.dispensable(surplus)]
@@ -283,18 +281,30 @@ class Upkeep:
         )
         return _Plan(missing, tuple(self._refused), remove)
 
+    def _replaced(self, count: int) -> list[tuple[str, Reason]]:
+        """Return so many servers that others replace, and why."""
+        free, revision = self._core.free, self._core.spec.revision
+        outdated = f"its template is not the fleet's any more: {revision} is"
+        return [
+            (name, Reason(Removal.CORDONED, "its node is cordoned"))
+            if free.leaves(name)
+            else (name, Reason(Removal.OUTDATED, outdated))
+            for name in free.replaceable(count, outdated=not self._tender.paused)
+        ]
+
     @property
     def _step(self) -> Step:
-        """What the roll-out does next; mostly there is none, and it is what is missing."""
+        """How the roll-out goes on, and the cordoned nodes empty; mostly it is what is missing."""
         free = self._core.free
+        outdated, outdated_ready = free.outdated, free.outdated_ready
+        held, held_ready = (outdated, outdated_ready) if self._tender.paused else (0, 0)
         return next_step(
             self._core.spec.rollout,
             wanted=self._wanted,
-            new=free.offered,
-            new_ready=free.ready,
-            old=free.outdated,
-            old_ready=free.outdated_ready,
-            paused=self._tender.paused,
+            new=free.offered + held,
+            new_ready=free.ready + held_ready,
+            old=free.leaving + outdated - held,
+            old_ready=free.leaving_ready + outdated_ready - held_ready,
             failing=self._pace.failures > 0,
         )
 
