@@ -22,7 +22,9 @@
     │   ├── Exhausted                 the cluster has no room: nodes, quota
     │   │   └── PortPoolExhausted     ... or the pool has no port
     │   ├── Contended                 other callers were faster each time
+    │   ├── FleetDraining             the fleet is drained: it hands out no servers
     │   └── AllocationTimeout         the time was up; the last status seen is in it
+    ├── DrainEnded                    `drain` ended before the fleet was empty
     ├── ServerFailed                  a server will never be ready; its diagnosis is in it
     └── WaitTimeout                   a waiter's time was up (also a TimeoutError)
 
@@ -45,7 +47,9 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "Contended",
+    "DrainEnded",
     "Exhausted",
+    "FleetDraining",
     "Forbidden",
     "Gone",
     "Invalid",
@@ -217,8 +221,16 @@ class Contended(AllocationError):
     """Other callers claimed every candidate first: try again."""
 
 
+class FleetDraining(AllocationError):
+    """The fleet is drained, by whichever backend: it hands out no servers until it is reopened."""
+
+
 class AllocationTimeout(AllocationError, TimeoutError):
     """The time given to ``allocate`` was up before a server was ready."""
+
+
+class DrainEnded(PodfleetError):
+    """`Fleet.drain` ended before the fleet was empty: it was reopened, or stopped here."""
 
 
 class ServerFailed(PodfleetError):

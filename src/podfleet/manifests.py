@@ -20,6 +20,13 @@ _NOBODY = 65532  # as distroless images call it; an image that names no user wou
 _MORE_THAN_ANY = 2**31 - 1  # servers: the API's integers have 32 bits
 
 
+_NODES = Rule(
+    *("", ("nodes",), ("list", "watch")),
+    cluster=True,
+    optional="free servers stay on nodes that are cordoned",
+)
+
+
 def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
     """Return what a fleet needs in its namespace, whatever its strategy.
 
@@ -34,7 +41,7 @@ def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
     sessions = Rule("coordination.k8s.io", ("leases",), verbs)
     if stateful_set is None:
         pods = Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete"))
-        return (pods, sessions, *diagnosis)
+        return (pods, sessions, *diagnosis, _NODES)
     return (
         Rule("", ("pods",), ("get", "list", "watch", "patch", "delete")),
         sessions,

@@ -131,6 +131,11 @@ class _Families:
             "Whether a whole list of the servers has been read: 1 or 0.",
             labels=["fleet"],
         )
+        self.drained = GaugeMetricFamily(
+            "podfleet_drained",
+            "Whether the fleet is drained, as this process knows: 1 or 0.",
+            labels=["fleet"],
+        )
         self.allocations = CounterMetricFamily(
             "podfleet_allocations", "Calls of allocate that ended.", labels=["fleet", "result"]
         )
@@ -155,7 +160,7 @@ class _Families:
     def all(self) -> tuple[Family, ...]:
         """All of them."""
         return (
-            *(self.servers, self.waiting, self.age, self.synced),
+            *(self.servers, self.waiting, self.age, self.synced, self.drained),
             *(self.allocations, self.seconds, self.lost_races, self.created, self.removed),
         )
 
@@ -167,6 +172,7 @@ class _Families:
         self.waiting.add_metric([name], sum(status.waiting for status in statuses))
         self.age.add_metric([name], max(status.age for status in statuses))
         self.synced.add_metric([name], all(status.synced for status in statuses))
+        self.drained.add_metric([name], any(status.drained_since for status in statuses))
 
     def tell_counts(self, name: str, counts: Counts) -> None:
         """Take in what one fleet did. Zeros are told, too: a rate begins with one."""

@@ -18,6 +18,7 @@ from attrs import field, frozen
 
 from podfleet.testing import eventually
 from tests.cluster.fixtures import Backend, LiveCluster
+from tests.live.cordons import cordoned
 
 
 @frozen
@@ -386,6 +387,23 @@ def test_watch_by_label(api: Api) -> None:
     query = {"labelSelector": "state=free", "timeoutSeconds": "1"}
     events = api.events("configmaps", resourceVersion=made.version, **query)
     assert [kind for kind, _ in events] == ["DELETED"]
+
+
+def test_watch_of_cordoned_nodes(api: Api) -> None:
+    """tells a watch of cordoned Nodes that one was added by a cordon, and deleted by its end."""
+    nodes, query = "/api/v1/nodes", {"fieldSelector": "spec.unschedulable=true"}
+    (first, *_) = api.cluster.nodes()
+    name = first["metadata"]["name"]
+    before = api("GET", nodes, **query)
+    assert names(before) == []
+    with cordoned(api.cluster, name):
+        assert names(api("GET", nodes, **query)) == [name]
+    assert names(api("GET", nodes, **query)) == []
+    since = before.body["metadata"]["resourceVersion"]
+    events = api.events(nodes, resourceVersion=since, timeoutSeconds="1", **query)
+    assert {one["metadata"]["name"] for _, one in events} == {name}
+    kinds = [kind for kind, _ in events]
+    assert (kinds[0], kinds[-1], kinds.count("DELETED")) == ("ADDED", "DELETED", 1)
 
 
 @pytest.mark.only("embedded", "a young API server still knows everything")

@@ -225,6 +225,7 @@ def test_names_are_told_as_prometheus_wants_them() -> None:
         "podfleet_waiting_callers",
         "podfleet_watch_age_seconds",
         "podfleet_synced",
+        "podfleet_drained",
         "podfleet_allocations_total",
         "podfleet_allocate_seconds_bucket",
         "podfleet_allocate_seconds_count",

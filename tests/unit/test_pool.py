@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.pool.packing import Packing, Pool
-from podfleet.fleet.pool.ranking import Ranking
+from podfleet.fleet.pool.ranking import Ranking, Value
 from podfleet.fleet.pool.sharing import SlotPool
 from podfleet.fleet.pool.width import Width
+from podfleet.fleet.sighting import Sighting
+from podfleet.kube import Store
 from podfleet.model import GameServer, Manifest
+from podfleet.model.names import REVISION, STATE
 
 NODES = ("a", "b", "c")
 
@@ -94,6 +98,77 @@ def test_the_fullest_that_fits(story: list[tuple[int, int]], slots: int) -> None
     assert (best is None) == (not fitting)
     if best is not None:
         assert free[best] == min(fitting)
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["free", "unready", "allocated", "outdated", "gone", "cordon", "uncordon"]),
+        st.integers(0, 7),
+        st.sampled_from(NODES),
+    ),
+    max_size=40,
+)
+
+
+@given(EVENTS, st.sampled_from(["packed", "spread", "ranked"]))
+def test_what_is_on_a_cordoned_node_is_taken_last_and_replaced_first(
+    story: list[tuple[str, int, str]], packing: str
+) -> None:
+    store = Store(may_return=True)  # a name is used again
+    order: Packing | Value = (lambda one: len(one.node or "")) if packing == "ranked" else packing  # type: ignore[assignment]
+    free = FreeServers(store, "r", order, random.Random(0))
+    store.listen(lambda change: free.follow(Sighting(change.name, change.after)))
+    shown: dict[str, tuple[str, str]] = {}
+    cordoned: set[str] = set()
+    for turn, (what, number, node) in enumerate(story, start=1):
+        name = f"arena-{number}"
+        if what in ("cordon", "uncordon"):
+            (cordoned.add if what == "cordon" else cordoned.discard)(node)
+            free.cordon(node, what == "cordon")
+        elif what == "gone":
+            if name in shown:
+                store.forget(pod_of(name, *shown.pop(name), turn))
+        else:
+            node = shown[name][1] if name in shown else node  # a Pod stays where it is
+            shown[name] = (what, node)
+            store.observe(pod_of(name, what, node, turn))
+        ready = {one: on for one, (state, on) in shown.items() if state == "free"}
+        offered = {one: on for one, (state, on) in shown.items() if state in ("free", "unready")}
+        leaving = {one for one, on in offered.items() if on in cordoned}
+        old = {one for one, (state, _) in shown.items() if state == "outdated"}
+        assert free.leaving == len(leaving)
+        assert free.leaving_ready == len(leaving & ready.keys())
+        assert free.offered == len(offered.keys() - leaving)
+        assert free.ready == len(ready.keys() - leaving)
+        assert set(free.replaceable(99)) == leaving | old
+        assert set(free.replaceable(99, outdated=False)) == leaving
+        assert set(free.dispensable(99)) == ready.keys() - leaving
+        assert set(free.unclaimed(99)) == offered.keys() | old
+        taken = free.take(Wish())
+        assert (taken is None) == (not ready)
+        if taken is not None:
+            chosen = taken["metadata"]["name"]
+            others = {one for one, on in ready.items() if on not in cordoned}
+            assert chosen in (others or ready)
+            free.let_go(chosen)
+
+
+def pod_of(name: str, what: str, node: str, turn: int) -> Manifest:
+    """Return a server as it is after so many events."""
+    state = "allocated" if what == "allocated" else "unclaimed"
+    ready = {"type": "Ready", "status": str(what != "unready")}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "games",
+            "uid": name,
+            "resourceVersion": str(turn),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {STATE: state, REVISION: "q" if what == "outdated" else "r"},
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "server"}]},
+        "status": {"phase": "Running", "conditions": [ready]},
+    }
 
 
 def ranked(name: str, value: float | str) -> Manifest:

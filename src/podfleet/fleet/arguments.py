@@ -26,6 +26,7 @@ __all__ = [
     "asked_to_reserve",
     "check_recycle",
     "check_request",
+    "check_seconds",
     "check_sharing",
     "check_state",
 ]

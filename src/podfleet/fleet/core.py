@@ -18,6 +18,7 @@ from podfleet.fleet.claiming.releases import Releases
 from podfleet.fleet.claiming.seats import Seats
 from podfleet.fleet.events.stream import Events
 from podfleet.fleet.exposer import Exposer
+from podfleet.fleet.gate import Gate
 from podfleet.fleet.ledger import PortLedger
 from podfleet.fleet.pool.free import FreeServers
 from podfleet.fleet.pool.line import Line
@@ -27,7 +28,7 @@ from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose, Removal, Tally
 from podfleet.kube import Change, KubeClient, Reflector, Store
-from podfleet.kube.paths import pods
+from podfleet.kube.paths import object_path, pods
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.manifest import name_of, uid_of
@@ -69,10 +70,15 @@ class Core:
         self.seats = Seats(self.claims)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
+        self.gate = Gate(spec.name, namespace, client)
+        self.gate.listen(self._turn_away)
         self.orphans = Orphans(spec.revision)
         self.replicas = (
             Replicas(spec, spec.workload, client, self.store, namespace) if spec.workload else None
         )
+        self.cordoned = Store(may_return=True)
+        """The Nodes that are to get no more servers; none, if there is no right to see them."""
+        self.cordoned.listen(self._cordon)
         self.abandoned: OrderedDict[str, None] = OrderedDict()
         """Servers that are to go, if they exist: their create may be carried out late."""
         self._census = Census()
@@ -80,6 +86,14 @@ class Core:
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
             client, pods(namespace), {"labelSelector": spec.selector}, self.store, self.about()
+        )
+        self._nodes = Reflector(
+            client,
+            object_path("v1", "nodes"),
+            {"fieldSelector": "spec.unschedulable=true"},
+            self.cordoned,
+            self.about(),
+            optional=f"fleet {spec.name}: free servers stay on cordoned nodes",
         )
 
     async def start(self, timeout: float) -> None:
@@ -99,7 +113,12 @@ class Core:
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
         self._reflector.start()
+        if self.replicas is None:  # of a StatefulSet the lowest free server goes first
+            self._nodes.start()
+        # Beside the list: nobody waits for it. What it misses is read again before it matters.
+        looking = self.in_background(self._look_whether_drained())
         await self._reflector.wait_synced(timeout)
+        await looking
         self.ports.reconcile(self.store)
         await self.exposer.prepare()
         if self.replicas is not None:
@@ -116,6 +135,7 @@ class Core:
             await asyncio.wait(self._cleanups)
         await self.exposer.stop()
         await self._reflector.stop()
+        await self._nodes.stop()
         await self.client.close()
 
     @property
@@ -126,6 +146,7 @@ class Core:
             synced=self._reflector.synced,
             age=self._reflector.age,
             waiting=len(self.line),
+            drained_since=self.gate.since,
         )
 
     def about(self, server: str | None = None) -> dict[str, str]:
@@ -292,6 +313,25 @@ class Core:
     def on_sighting(self, listener: Callable[[Sighting], None]) -> None:
         """Call the listener with every server that is seen, after the fleet's own parts."""
         self._on_sighting.append(listener)
+
+    def _cordon(self, change: Change) -> None:
+        self.free.cordon(change.name, change.after is not None)
+
+    def _turn_away(self) -> None:
+        if self.gate.since is not None:
+            self.line.turn_away(self.gate.refusal())
+
+    async def _look_whether_drained(self) -> None:
+        if self.replicas is None:
+            try:
+                await self.gate.look()
+            except PodfleetError as error:
+                _log.debug(
+                    "fleet %s: its Lease is not read yet: %s",
+                    self.spec.name,
+                    error,
+                    extra=self.about(),
+                )
 
     def _time_reservation(self, change: Change) -> None:
         """Look at a reserved server again when its time is up: no event tells that."""

@@ -16,6 +16,7 @@ from podfleet.fleet.arguments import (
     asked_to_reserve,
     check_recycle,
     check_request,
+    check_seconds,
     check_sharing,
     check_state,
 )
@@ -288,6 +289,7 @@ class AsyncFleet:
             AllocationTimeout: The time was up; ``error.diagnosis`` has the last status seen.
             Contended: Other replicas were faster each time, until the time was up.
             AllocationError: The reservation has run out.
+            FleetDraining: The fleet is drained, and this session has no server.
             AdmissionRefused: The cluster's policy refused the Pod.
             Forbidden: Rights are missing; the message names them.
             ConfigurationError: A wrong argument, or the node shows no public address.
@@ -473,6 +475,38 @@ class AsyncFleet:
         ``ready=`` starts. Going back to a former one takes this call, by a backend that has it.
         """
         await (await self.here().upkeep()).roll_out()
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Take the fleet out of service, in all replicas: no new matches; those that run go on.
+
+        From now on `allocate` and `reserve` raise `FleetDraining`, also for callers that wait
+        in line; free servers are deleted, and no more are made. Sessions that have a server keep
+        it: `find`, `join`, `leave` and `release` work as ever. It stands in the cluster, on the
+        Lease ``<fleet>-tender``: it goes on though this call is cancelled, times out, or is killed,
+        and whichever backend starts meanwhile finds it. Called again, it waits for the same.
+
+        Args:
+            timeout: Seconds to wait; ``None`` for as long as the matches take.
+
+        Returns:
+            When no match runs any more. The fleet stays drained until `reopen`.
+
+        Raises:
+            WaitTimeout: The time was up; the message says how many servers are left.
+            DrainEnded: Somebody reopened the fleet, or this one was stopped.
+            ConfigurationError: The servers are a StatefulSet's.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        await self.here().drain(timeout)
+
+    async def reopen(self) -> None:
+        """End a `drain`: the fleet is in service again, in all replicas within seconds.
+
+        Raises:
+            ConfigurationError: The servers are a StatefulSet's.
+        """
+        await self.here().reopen()
 
     def events(self) -> EventStream:
         """Return what happens in the fleet, whichever backend does it, for ``async for``.

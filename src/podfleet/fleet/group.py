@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -245,6 +245,23 @@ class AsyncFleetGroup:
         if server.session is not None and (recycle or SLOTS in server.annotations):
             self._strike(self._members(await self._cores()), server.session)
 
+    async def drain(self, timeout: float | None = None) -> None:
+        """Take all fleets out of service, at once: see `AsyncFleet.drain`.
+
+        Of a group with one fleet drained, the others serve.
+
+        Args:
+            timeout: Seconds to wait; ``None`` for as long as the matches take.
+
+        Raises:
+            PodfleetError: As `AsyncFleet.drain`; of several fleets' errors the first one's.
+        """
+        await _all(fleet.drain(timeout) for fleet in self._fleets)
+
+    async def reopen(self) -> None:
+        """Put all fleets back into service: see `AsyncFleet.reopen`."""
+        await _all(fleet.reopen() for fleet in self._fleets)
+
     def _fleet_of(self, server: GameServer) -> AsyncFleet:
         own = server.labels.get(FLEET) if isinstance(server, GameServer) else None
         for fleet in self._fleets:
@@ -293,6 +310,13 @@ class AsyncFleetGroup:
     ) -> AsyncFleetServer:
         values = values_from_pod(pod, endpoints, ready=is_ready(pod), session=session)
         return AsyncFleetServer(**values, fleet=self)
+
+
+async def _all(works: Iterable[Awaitable[None]]) -> None:
+    """Return when all are done; raise what the first of them raised."""
+    for error in await asyncio.gather(*works, return_exceptions=True):
+        if error is not None:
+            raise error
 
 
 def _check(name: str, fleets: Sequence[AsyncFleet]) -> None:

@@ -68,8 +68,11 @@ class _Checks:
         return [
             Finding(
                 f"no right to {verb} {_spelled(rule, resource)}{self._where(rule)}",
-                f"fleet {self._spec.name} needs it",
+                f"without it {rule.optional}"
+                if rule.optional
+                else f"fleet {self._spec.name} needs it",
                 _APPLY,
+                advice=bool(rule.optional),
             )
             for (rule, resource, verb), may in zip(asked, allowed, strict=True)
             if not may

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from podfleet.errors import AllocationError, ConfigurationError
+from podfleet.errors import AllocationError, ConfigurationError, DrainEnded, PodfleetError
 from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.members import Members
@@ -24,6 +24,11 @@ from podfleet.model import FleetStatus, GameServer
 __all__ = ["START_TIMEOUT", "Running"]
 
 START_TIMEOUT = 30.0  # seconds for the first list
+
+_NOT_DRAINED = (
+    "a fleet over a StatefulSet is not drained: it has no Lease on which that would stand. Stop "
+    "allocating, and scale(0) again and again: it takes free servers only"
+)
 
 
 @define(eq=False)
@@ -85,17 +90,18 @@ class Running:
                     upkeep.start()
             return self._core
 
-    async def upkeep(self) -> Upkeep:
+    async def upkeep(self, otherwise: str = "a StatefulSet is rolled out by Kubernetes") -> Upkeep:
         """Return what tends the fleet here; start it first, unless that is done.
+
+        Args:
+            otherwise: What to say of a fleet over a StatefulSet.
 
         Raises:
             ConfigurationError: Nothing does: its servers are a StatefulSet's.
         """
         await self.start(START_TIMEOUT)
         if self._upkeep is None:
-            raise ConfigurationError(
-                "Fleet.workload", self._spec.workload, "a StatefulSet is rolled out by Kubernetes"
-            )
+            raise ConfigurationError("Fleet.workload", self._spec.workload, otherwise)
         return self._upkeep
 
     async def stop(self) -> None:
@@ -125,12 +131,27 @@ class Running:
             members = Members(f"fleet {self._spec.name}", core.claims, (core,))
             return await self._asking.allocate(members, claim, wish, deadline, reservation)
 
+    async def drain(self, timeout: float | None) -> None:
+        """Take the fleet out of service: see `AsyncFleet.drain`."""
+        stopped = DrainEnded(
+            f"fleet {self._spec.name} was stopped while it was drained: it is drained still"
+        )
+        with self.under_way(stopped):
+            await (await self.upkeep(_NOT_DRAINED)).drain(timeout)
+
+    async def reopen(self) -> None:
+        """Put the fleet back into service: see `AsyncFleet.reopen`."""
+        await (await self.upkeep(_NOT_DRAINED)).reopen()
+
     @contextmanager
-    def under_way(self) -> Iterator[None]:
+    def under_way(self, stopped: PodfleetError | None = None) -> Iterator[None]:
         """Have `stop` end what this block does, and wait for its clean-up.
 
+        Args:
+            stopped: What to raise if it does, unless it is an allocation.
+
         Raises:
-            AllocationError: `stop` ended it.
+            PodfleetError: `stop` ended it.
         """
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
@@ -140,7 +161,7 @@ class Running:
             yield
         except asyncio.CancelledError:
             if call.stopped and task.uncancel() == 0:  # by `stop`, and by nobody else
-                raise AllocationError(
+                raise stopped or AllocationError(
                     f"fleet {self._spec.name} was stopped while it allocated: nothing is left"
                 ) from None
             raise

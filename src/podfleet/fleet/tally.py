@@ -12,7 +12,13 @@ from typing import Self
 
 from attrs import frozen
 
-from podfleet.errors import AllocationTimeout, Contended, Exhausted, ServerFailed
+from podfleet.errors import (
+    AllocationTimeout,
+    Contended,
+    Exhausted,
+    FleetDraining,
+    ServerFailed,
+)
 
 __all__ = ["SECONDS", "Attempt", "Counts", "Purpose", "Removal", "Result", "Tally", "result_of"]
 
@@ -30,6 +36,7 @@ class Result(Enum):
     TIMEOUT = "timeout"
     EXHAUSTED = "exhausted"
     CONTENDED = "contended"
+    DRAINED = "drained"
     FAILED = "failed"
     CANCELLED = "cancelled"
     ERROR = "error"
@@ -50,6 +57,8 @@ class Removal(Enum):
     SURPLUS = "surplus"
     OUTDATED = "outdated"
     ORPHAN = "orphan"
+    DRAINED = "drained"
+    CORDONED = "cordoned"
     OTHER = "other"
 
 
@@ -57,6 +66,7 @@ _RESULTS = (
     (AllocationTimeout, Result.TIMEOUT),
     (Exhausted, Result.EXHAUSTED),
     (Contended, Result.CONTENDED),
+    (FleetDraining, Result.DRAINED),
     (ServerFailed, Result.FAILED),
     (Exception, Result.ERROR),
 )
@@ -149,6 +159,12 @@ class Tally:
         """Count a server that the fleet removed."""
         with self._lock:
             self._removed[removal] += 1
+
+    @property
+    def calls(self) -> int:
+        """How many calls of ``allocate`` have ended."""
+        with self._lock:
+            return sum(self._allocations.values())
 
     def read(self) -> Counts:
         """Return what was counted until now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +37,7 @@ _PAGE = 500
 _BREATH = 50  # objects taken in before others of the event loop have a turn
 _WATCH_SECONDS = (240, 360)  # a random length, so that replicas do not come back in step
 _SILENCE = 90.0  # seconds; the API server sends a bookmark about every minute
+_WITHOUT = 300.0  # seconds until it is asked again for what there was no right to
 _BACKOFF = (0.2, 20.0)  # seconds, doubled from one failure to the next
 
 _HOPELESS = (ConfigurationError, Forbidden, NotFound, Unauthorized)
@@ -55,6 +57,8 @@ class Reflector:
         selector: ``labelSelector`` and ``fieldSelector``.
         store: The store to keep; by default a new one.
         about: The ``extra`` of its log records.
+        optional: What is done without, in words, if there is no right to it: said once, at the
+            level INFO; the store is empty then.
     """
 
     def __init__(
@@ -64,12 +68,15 @@ class Reflector:
         selector: Mapping[str, str],
         store: Store | None = None,
         about: Mapping[str, str] | None = None,
+        optional: str | None = None,
     ) -> None:
         self.store = store if store is not None else Store()
         self._client = client
         self._path = path
         self._selector = dict(selector)
         self._about = dict(about or {})
+        self._optional = optional
+        self._said = False
         self._version = ""
         self._synced = asyncio.Event()
         self._troubled = asyncio.Event()
@@ -146,6 +153,9 @@ class Reflector:
                 self._version = ""
                 await asyncio.sleep(random.uniform(0, _BACKOFF[0]))
             except PodfleetError as error:
+                if self._optional is not None and isinstance(error, Forbidden):
+                    await self._do_without(error)
+                    continue
                 self._note(error, is_first=not failures)
                 failures += 1
                 await asyncio.sleep(pause(failures, _BACKOFF))
@@ -156,6 +166,15 @@ class Reflector:
                 self._version = ""
                 failures += 1
                 await asyncio.sleep(pause(failures, _BACKOFF))
+
+    async def _do_without(self, error: Forbidden) -> None:
+        """Wait: the right may be granted later."""
+        level = logging.DEBUG if self._said else logging.INFO
+        _log.log(level, "%s: %s", self._optional, error, extra=self._about)
+        self._said = True
+        self._version = ""
+        self.store.retain((), sys.maxsize)
+        await asyncio.sleep(_WITHOUT)
 
     def _note(self, error: PodfleetError, *, is_first: bool) -> None:
         level = logging.WARNING if is_first else logging.DEBUG  # an outage is told once

@@ -106,10 +106,17 @@ class Store:
 
     Args:
         index_by: What else to find objects by, besides their name.
+        may_return: Whether what is gone may come back: a field selects the objects.
     """
 
-    def __init__(self, index_by: Callable[[Manifest], Iterable[str]] = lambda _: ()) -> None:
+    def __init__(
+        self,
+        index_by: Callable[[Manifest], Iterable[str]] = lambda _: (),
+        *,
+        may_return: bool = False,
+    ) -> None:
         self._index_by = index_by
+        self._may_return = may_return
         self._index: dict[str, set[str]] = {}
         self._objects: dict[str, _Kept] = {}
         self._at_hand: OrderedDict[str, _Kept] = OrderedDict()
@@ -170,7 +177,8 @@ class Store:
 
     def forget(self, seen: Manifest) -> None:
         """Take an object's deletion."""
-        self._deleted[uid_of(seen)] = None
+        if not self._may_return:
+            self._deleted[uid_of(seen)] = None
         while len(self._deleted) > _REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
         before = self._objects.get(name_of(seen))

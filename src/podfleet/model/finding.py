@@ -15,6 +15,7 @@ class Finding:
         what: What is wrong, with the object.
         why: Why the fleet needs it.
         remedy: The command, manifest or option that mends it.
+        advice: Whether the fleet works nevertheless.
 
     Example:
         >>> print(Finding("no Service", "servers have names in it", "apply fleet.manifests()"))
@@ -24,6 +25,7 @@ class Finding:
     what: str
     why: str
     remedy: str
+    advice: bool = False
 
     def __str__(self) -> str:
         """Return all three in a line."""

@@ -19,6 +19,7 @@ __all__ = [
     "CLAIM",
     "DISRUPTION",
     "DO_NOT_DISRUPT",
+    "DRAINED",
     "FLEET",
     "GIVEN",
     "MAX_FLEET_NAME",
@@ -78,6 +79,9 @@ REVISIONS: Final = PREFIX + "revisions"
 
 PAUSED: Final = PREFIX + "rollout-paused"
 """Annotation of a fleet's Lease: ``true`` while the roll-out is held."""
+
+DRAINED: Final = PREFIX + "drained-since"
+"""Annotation of a fleet's Lease: since when it is drained (RFC 3339); empty if it is not."""
 
 SERVER: Final = PREFIX + "server"
 """Label: the Pod's own name, for the selector of a Service that is this Pod's alone."""

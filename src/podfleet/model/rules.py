@@ -20,6 +20,7 @@ class Rule:
         names: Only objects of these names; by default of any.
         namespace: The namespace; by default the fleet's own.
         cluster: Whether the resources belong to no namespace, as Nodes do.
+        optional: What is lost without it, in words; by default it is needed.
 
     Example:
         >>> Rule("", ("services",), ("get",), names=("arena",)).to_manifest()
@@ -32,6 +33,7 @@ class Rule:
     names: tuple[str, ...] = ()
     namespace: str | None = None
     cluster: bool = False
+    optional: str = ""
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the rule as a Role or ClusterRole spells it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from attrs import field, frozen
@@ -26,9 +27,12 @@ class FleetStatus:
         age: Seconds since the API server was last heard; a quiet fleet is heard about once a
             minute. Much more, and the numbers are old: the connection is broken.
         waiting: How many callers of this replica wait for a server.
+        drained_since: Since when the fleet is drained, if it is (`Fleet.drain`), as this replica
+            knows: it looks once a minute, and more often while it has to do with it.
     """
 
     servers: Mapping[ServerState, int] = field(converter=_frozen)
     synced: bool
     age: float
     waiting: int
+    drained_since: datetime | None = None

@@ -258,6 +258,17 @@ class Fleet:
         """Make this backend's template the fleet's again: see `AsyncFleet.roll_out`."""
         portal.run(self.own().roll_out())
 
+    def drain(self, timeout: float | None = None) -> None:
+        """Take the fleet out of service, in all replicas: see `AsyncFleet.drain`.
+
+        Ctrl-C ends the waiting; the fleet is drained still.
+        """
+        portal.run(self.own().drain(timeout))
+
+    def reopen(self) -> None:
+        """End a drain: see `AsyncFleet.reopen`."""
+        portal.run(self.own().reopen())
+
     def events(self) -> Iterator[FleetEvent]:
         """Return what happens in the fleet, for ``for``: see `AsyncFleet.events`.
 

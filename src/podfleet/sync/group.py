@@ -153,6 +153,14 @@ class FleetGroup:
         """End a match: see `AsyncFleetGroup.release`."""
         portal.run(self.own().release(server, recycle=recycle))
 
+    def drain(self, timeout: float | None = None) -> None:
+        """Take all fleets out of service: see `AsyncFleetGroup.drain`."""
+        portal.run(self.own().drain(timeout))
+
+    def reopen(self) -> None:
+        """Put all fleets back into service: see `AsyncFleetGroup.reopen`."""
+        portal.run(self.own().reopen())
+
     def _made(self) -> AsyncFleetGroup:
         own = [fleet.own() for fleet in self._fleets]
         return AsyncFleetGroup(self._name, own, weights=self._weights)

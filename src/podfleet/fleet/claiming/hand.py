@@ -42,17 +42,23 @@ class Hand:
     def free(self) -> Manifest | None:
         """Return a server that is free now, held; ``None`` if none is."""
         core = self.core
-        if core.replicas is not None:
-            return None
+        if core.replicas is not None or core.gate.since is not None:
+            return None  # a drained fleet may have been reopened: `obtain` asks
         return (core.adopt() if self._would_do else None) or core.free.take(self.wish)
 
     async def obtain(self) -> Manifest:
-        """Return a server, held, as soon as there is one; or the session's own."""
+        """Return a server, held, as soon as there is one; or the session's own.
+
+        Raises:
+            PodfleetError: There will be none: the fleet is drained, or what it starts fails.
+        """
         core = self.core
         if core.replicas is not None:
             pod = await core.replicas.obtain(core.free.held)
             core.free.hold(name_of(pod))
             return pod
+        if core.gate.since is not None:
+            await core.gate.enter()
         start = self._started if self._would_do else None
         pod = await core.line.wait(self.wish, self._claim.session, start)
         if self.start.server != name_of(pod):

@@ -50,11 +50,15 @@ class Start:
         """Create a server and return it, held, once it is ready.
 
         Cancelled or failed, it leaves `clean_up` to its caller, who may want to look first.
+
+        Raises:
+            FleetDraining: The fleet is drained.
         """
         tried: set[int] = set()
         tries = 0
         while True:
             self._creating = None
+            await self._core.gate.enter()
             pod_name = new_server_name(self._core.spec.name)
             self._numbers = await self._take(pod_name)
             self.server = pod_name
@@ -119,6 +123,8 @@ class Start:
             return None
         if isinstance(self.refused, ApiError):
             self.refused = None  # these numbers are ours
+        # Drained since it was read before, and `drain` may have looked before this Pod was there.
+        await self._core.gate.enter()
         pod = await until_ready(self._core.client, self._core.store, pod_name, stop=refused)
         if not refused(pod):
             return pod

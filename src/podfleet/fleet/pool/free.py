@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 from attrs import frozen
 
 from podfleet.fleet.claiming.claim import has_room, is_claimable, turn_of
-from podfleet.fleet.pool.packing import Packing, Pool, Selector, matches
-from podfleet.fleet.pool.ranking import Ranking, Value
-from podfleet.fleet.pool.sharing import SlotPool
+from podfleet.fleet.pool.packing import Packing, Selector, matches
+from podfleet.fleet.pool.ranking import Value
+from podfleet.fleet.pool.tiers import Pools, Tiers, node_of
 from podfleet.fleet.pool.width import Width
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Store
@@ -52,29 +53,6 @@ def is_offered(pod: Manifest) -> bool:
     return turn_of(pod) > 0 or PATIENCE not in annotations_of(pod)
 
 
-@frozen
-class _Pools:
-    """Servers of one selector: those that are whole, and those that sessions share."""
-
-    whole: Pool | Ranking
-    shared: SlotPool
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.whole or name in self.shared
-
-    def put(self, name: str, pod: Manifest) -> None:
-        if isinstance(self.whole, Ranking):
-            self.whole.put(pod)
-        elif has_slots(pod):
-            self.shared.put(name, free_slots(pod))
-        else:
-            self.whole.put(name, _node(pod))
-
-    def remove(self, name: str) -> None:
-        self.whole.remove(name)
-        self.shared.remove(name)
-
-
 class FreeServers:
     """Servers that are ready and unclaimed, in the order in which they are to be taken.
 
@@ -97,7 +75,10 @@ class FreeServers:
         self._chance = chance or random.Random()
         self._packing = packing
         self.width = Width()
-        self._pools: OrderedDict[Selector, _Pools] = OrderedDict()
+        self._pools: OrderedDict[Selector, Tiers] = OrderedDict()
+        self._cordoned: set[str] = set()  # nodes
+        self._node_of: dict[str, str] = {}
+        self._on: dict[str, set[str]] = {}  # servers by node
         self.held: dict[str, Manifest | None] = {}
         """Servers that callers of this process are about to claim, or are starting; each as it
         is while it is free."""
@@ -107,9 +88,11 @@ class FreeServers:
         self._unplaced: set[str] = set()
         self._outdated: set[str] = set()
         self._outdated_ready: set[str] = set()
+        self._leaving: set[str] = set()
+        self._leaving_ready: set[str] = set()
         self._unclaimed = (  # in the order of what `follow` says of a server
             *(self._offered, self._ready, self._coming, self._unplaced),
-            *(self._outdated, self._outdated_ready),
+            *(self._outdated, self._outdated_ready, self._leaving, self._leaving_ready),
         )
         self._outdated_taken: set[str] = set()
         self._allocated: dict[str, str] = {}
@@ -126,13 +109,26 @@ class FreeServers:
 
     @property
     def offered(self) -> int:
-        """How many of the present template are unclaimed and anybody's, ready or not."""
-        return len(self._offered)
+        """How many of the present template are unclaimed and anybody's, ready or not.
+
+        Those that leave their nodes do not count, here and in `ready`.
+        """
+        return len(self._offered) - len(self._leaving)
 
     @property
     def ready(self) -> int:
         """How many of these are ready."""
-        return len(self._ready)
+        return len(self._ready) - len(self._leaving_ready)
+
+    @property
+    def leaving(self) -> int:
+        """How many of the present template are unclaimed and anybody's, but on cordoned nodes."""
+        return len(self._leaving)
+
+    @property
+    def leaving_ready(self) -> int:
+        """How many of these are ready."""
+        return len(self._leaving_ready)
 
     @property
     def starting(self) -> int:
@@ -165,8 +161,18 @@ class FreeServers:
         return next(iter(self._offered), None)
 
     def offers(self, name: str) -> bool:
-        """Return whether a server is one of those."""
+        """Return whether a server is of the present template, unclaimed, and anybody's."""
         return name in self._offered
+
+    def leaves(self, name: str) -> bool:
+        """Return whether it is one of those, and on a cordoned node."""
+        return name in self._leaving
+
+    def cordon(self, node: str, is_cordoned: bool) -> None:
+        """Take note that a node is to get no more servers, or may again."""
+        (self._cordoned.add if is_cordoned else self._cordoned.discard)(node)
+        for name in tuple(self._on.get(node, ())):
+            self.look_again(name)
 
     def follow(self, seen: Sighting) -> None:
         """Learn from a server that was seen."""
@@ -175,8 +181,11 @@ class FreeServers:
         if after is None or not has_room(after) or not is_offered(after):
             for names in self._unclaimed:
                 names.discard(name)
+            self._place(name, "")
             self._set(name, None)
             return
+        self._place(name, node_of(after))
+        leaving = node_of(after) in self._cordoned
         present = matches(after, self._present)
         outdated = is_claimable(after) and not present
         offered = is_claimable(after) and present
@@ -190,6 +199,8 @@ class FreeServers:
             offered and unplaced and _was_tried(after),
             outdated,
             outdated and diagnosis is None,
+            offered and leaving,
+            offered and leaving and diagnosis is None,
         )
         for names, belongs in zip(self._unclaimed, belonging, strict=True):
             (names.add if belongs else names.discard)(name)
@@ -201,25 +212,42 @@ class FreeServers:
         Args:
             wish: Which; of the present template unless its labels say otherwise.
         """
-        for selector in wish.selectors:
-            pools = self._pool(selector)
-            if wish.prefer is not None:
-                name = self._preferred(pools, wish.prefer, wish.slots)
-            else:
-                name = pools.shared.best(wish.slots) or pools.whole.best()
-            if name is not None:
-                self.hold(name)
-                return self.held[name]
+        for is_cordoned in (False, True):
+            for selector in wish.selectors:
+                tiers = self._pool(selector)
+                pools = tiers.cordoned if is_cordoned else tiers.open
+                if wish.prefer is not None:
+                    name = self._preferred(pools, wish.prefer, wish.slots)
+                else:
+                    name = pools.shared.best(wish.slots) or pools.whole.best()
+                if name is not None:
+                    self.hold(name)
+                    return self.held[name]
         return None
+
+    def unclaimed(self, count: int) -> tuple[str, ...]:
+        """Return up to so many that are unclaimed and anybody's, ready or not, of any template."""
+        idle = (one for one in (*self._offered, *self._outdated) if one not in self.held)
+        return tuple(islice(idle, count))
 
     def dispensable(self, count: int) -> tuple[str, ...]:
         """Return so many free, ready servers, those first that are taken last: on empty nodes."""
-        return self._emptiest_first(self._ready, count)
+        return self._emptiest_first(self._ready - self._leaving_ready, count)
 
-    def replaceable(self, count: int) -> tuple[str, ...]:
-        """Return so many free servers of another template: those first that are not ready."""
-        unready = self._emptiest_first(self._outdated - self._outdated_ready, count)
-        return unready + self._emptiest_first(self._outdated_ready, count - len(unready))
+    def replaceable(self, count: int, *, outdated: bool = True) -> tuple[str, ...]:
+        """Return so many free servers that are to go: those first that are not ready.
+
+        Args:
+            count: How many.
+            outdated: Whether those of other templates are to go, too; else only those that are
+                on cordoned nodes.
+        """
+        if count <= 0:
+            return ()
+        names = self._leaving | self._outdated if outdated else self._leaving
+        ready = names & (self._leaving_ready | self._outdated_ready)
+        unready = self._emptiest_first(names - ready, count)
+        return unready + self._emptiest_first(ready, count - len(unready))
 
     def _emptiest_first(self, names: set[str], count: int) -> tuple[str, ...]:
         if count <= 0:
@@ -227,14 +255,13 @@ class FreeServers:
         taken = Counter(self._allocated.values())
         idle = names - self.held.keys()
 
-        def place(name: str) -> tuple[int, str, str]:
-            pod = self._store.get(name)
-            node = "" if pod is None else _node(pod)
-            return taken[node], node, name
+        def place(name: str) -> tuple[bool, int, str, str]:
+            node = self._node_of.get(name, "")
+            return node not in self._cordoned, taken[node], node, name
 
         return tuple(sorted(idle, key=place)[:count])
 
-    def _preferred(self, pools: _Pools, prefer: Value, slots: int) -> str | None:
+    def _preferred(self, pools: Pools, prefer: Value, slots: int) -> str | None:
         """Return the free server of the lowest value: every one of them is read."""
         names = [*pools.shared, *pools.whole]
         found = [pod for name in names if (pod := self._store.get(name)) is not None]
@@ -259,49 +286,58 @@ class FreeServers:
         """Have a server taken again, if it is free."""
         self._set(name, self.held.pop(name, None))
 
-    def _pool(self, selector: Selector) -> _Pools:
+    def _pool(self, selector: Selector) -> Tiers:
         if REVISION not in dict(selector):
             selector |= self._present
-        pools = self._pools.get(selector)
-        if pools is None:
-            pools = _Pools(self._whole(), SlotPool(self._chance))
-            self._pools[selector] = pools
-            self._fill(pools, selector)
+        tiers = self._pools.get(selector)
+        if tiers is None:
+            tiers = Tiers.of(self._packing, self.width, self._chance)
+            self._pools[selector] = tiers
+            self._fill(tiers, selector)
             while len(self._pools) > _SELECTORS:
                 oldest = next(one for one in self._pools if one != self._present)
                 del self._pools[oldest]
         self._pools.move_to_end(selector)
-        return pools
+        return tiers
 
-    def _whole(self) -> Pool | Ranking:
-        if callable(self._packing):
-            return Ranking(self._packing, self.width, self._chance)
-        return Pool(self._packing, self.width, self._chance)
-
-    def _fill(self, pools: _Pools, selector: Selector) -> None:
+    def _fill(self, tiers: Tiers, selector: Selector) -> None:
         for node in self._allocated.values():
-            pools.whole.allocate(node, 1)
+            tiers.allocate(node, 1)
         for pod in self._store:
             name = name_of(pod)
             free = has_room(pod) and is_offered(pod) and diagnose(pod) is None
             if free and name not in self.held and matches(pod, selector):
-                pools.put(name, pod)
+                tiers.put(name, pod, is_cordoned=node_of(pod) in self._cordoned)
 
     def _set(self, name: str, free: Manifest | None) -> None:
         """Take note that a server is free, or is not."""
         if name in self.held:
             self.held[name] = free
             return
-        for selector, pools in self._pools.items():
+        for selector, tiers in self._pools.items():
             if free is not None and matches(free, selector):
-                pools.put(name, free)
+                tiers.put(name, free, is_cordoned=node_of(free) in self._cordoned)
             else:
-                pools.remove(name)
+                tiers.remove(name)
+
+    def _place(self, name: str, node: str) -> None:
+        """Take note on which node a server is that may be free; on none, if it is not."""
+        before = self._node_of.get(name, "")
+        if node == before:
+            return
+        if before:
+            self._on[before].discard(name)
+            if not self._on[before]:
+                del self._on[before]
+            del self._node_of[name]
+        if node:
+            self._on.setdefault(node, set()).add(name)
+            self._node_of[name] = node
 
     def _count(self, name: str, pod: Manifest | None) -> None:
         node = None
         if pod is not None and claim_state(pod) is ClaimState.ALLOCATED:
-            node = _node(pod)
+            node = node_of(pod)
             if not matches(pod, self._present):
                 self._outdated_taken.add(name)
         else:
@@ -309,11 +345,11 @@ class FreeServers:
         before = self._allocated.get(name)
         if node == before:
             return
-        for pools in self._pools.values():
+        for tiers in self._pools.values():
             if before is not None:
-                pools.whole.allocate(before, -1)
+                tiers.allocate(before, -1)
             if node is not None:
-                pools.whole.allocate(node, 1)
+                tiers.allocate(node, 1)
         if node is None:
             del self._allocated[name]
         else:
@@ -324,7 +360,3 @@ def _was_tried(pod: Manifest) -> bool:
     """Return whether the scheduler has looked for a node, and found none."""
     conditions = pod.get("status", {}).get("conditions") or []
     return any(one.get("type") == "PodScheduled" for one in conditions)
-
-
-def _node(pod: Manifest) -> str:
-    return str(pod["spec"].get("nodeName") or "")

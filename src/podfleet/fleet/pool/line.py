@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
+from podfleet.errors import PodfleetError
 from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.sighting import Sighting
 from podfleet.model import Manifest
@@ -60,6 +61,9 @@ class Line:
             session: The session that it is for: if another replica is faster, its server.
             start: Starts a server for this caller, and returns it once it is ready; ``None`` if
                 one that it started would not do.
+
+        Raises:
+            PodfleetError: What `turn_away` was given, or what ``start`` raised.
         """
         pod = self._free.take(wish)
         if pod is not None:
@@ -112,14 +116,21 @@ class Line:
                 self._serve(caller, pod)
         self._share_out()
 
+    def turn_away(self, error: PodfleetError) -> None:
+        """Tell all callers that there will be no server for them."""
+        for caller in list(self._callers):
+            del self._callers[caller]
+            caller.served.set_exception(error)
+
     def _serve(self, caller: _Caller, pod: Manifest) -> None:
         del self._callers[caller]
         caller.served.set_result(pod)
 
     def _pass_on(self, caller: _Caller) -> None:
         """Let others have what a caller was served with that does not take it."""
-        if caller.served.done() and not caller.served.cancelled():
-            pod = caller.served.result()
+        served = caller.served
+        if served.done() and not served.cancelled() and served.exception() is None:
+            pod = served.result()
             if caller.session not in sessions_of(pod):
                 self._free.let_go(name_of(pod))
                 self.serve()

@@ -1,4 +1,7 @@
-"""How a changed template reaches the free servers: what to make and what to remove next. Pure."""
+"""How free servers are replaced that are to go: what to make and what to remove next. Pure.
+
+They are of another template, or on a node that is cordoned.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ class Step:
     """What to do next.
 
     Args:
-        create: Servers of the present template.
-        remove: Free servers of others.
+        create: New servers.
+        remove: Free servers that are to go.
     """
 
     create: int
@@ -30,7 +33,6 @@ def next_step(
     new_ready: int,
     old: int,
     old_ready: int,
-    paused: bool = False,
     failing: bool = False,
 ) -> Step:
     """Return what to do next; with no old servers left, what is missing.
@@ -38,11 +40,10 @@ def next_step(
     Args:
         rollout: The limits.
         wanted: How many free servers there should be.
-        new: How many there are of the present template.
+        new: How many there are that are to stay.
         new_ready: How many of these are ready.
-        old: How many free servers there are of others.
+        old: How many free servers there are that are to go.
         old_ready: How many of these are ready.
-        paused: Whether it is held: what is missing is made, and nothing is replaced.
         failing: Whether servers of the present template fail: nothing is removed for their sake.
 
     Example:
@@ -52,8 +53,6 @@ def next_step(
         >>> next_step(rollout, wanted=5, new=2, new_ready=2, old=5, old_ready=5)
         Step(create=0, remove=2)
     """
-    if paused:
-        return Step(max(0, wanted - new - old), 0)
     room = wanted + rollout.surge_of(wanted) - new - old
     spare = new_ready + old_ready - (wanted - rollout.unavailable_of(wanted))
     create = min(wanted - new, room) if old else wanted - new

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from podfleet.errors import AlreadyExists, Invalid, NotFound
+from podfleet.fleet.gate import Gate
 from podfleet.kube import KubeClient
-from podfleet.kube.paths import object_path
 from podfleet.model import Manifest, names
 from podfleet.model.manifest import annotations_of, parse_time
 
@@ -36,12 +36,12 @@ class Tender:
 
     Args:
         fleet: The fleet's name.
-        namespace: The fleet's namespace.
+        gate: Knows the Lease, and learns from it whether the fleet is drained.
         client: The transport.
         revision: Of this replica's template.
     """
 
-    def __init__(self, fleet: str, namespace: str, client: KubeClient, revision: str) -> None:
+    def __init__(self, fleet: str, gate: Gate, client: KubeClient, revision: str) -> None:
         self.outdated = False
         """Whether the fleet has a newer template, as far as is known."""
         self.known = False
@@ -52,9 +52,7 @@ class Tender:
         self._fleet = fleet
         self._client = client
         self._identity = uuid.uuid4().hex
-        self._name = f"{fleet}-tender"
-        self._leases = object_path("coordination.k8s.io/v1", "leases", namespace)
-        self._path = f"{self._leases}/{self._name}"
+        self._gate = gate
         self._until = float("-inf")
         self._seen: tuple[str, float] = ("", float("inf"))  # its version, and since when
 
@@ -71,7 +69,7 @@ class Tender:
         )
 
     async def look(self) -> None:
-        """Learn whether the fleet has a newer template, and whether the roll-out is held."""
+        """Learn whether the fleet has a newer template, is drained, or its roll-out is held."""
         await self._read()
 
     async def declare(self, *, again: bool = False) -> None:
@@ -100,15 +98,43 @@ class Tender:
             if await (self._make(notes) if found is None else self._note(found, notes)):
                 return
 
+    async def close(self) -> float:
+        """Have the fleet drained, unless it is; take the turn.
+
+        Returns:
+            Seconds for which another replica may act still on what it read before.
+        """
+        while True:
+            found = await self._read()
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            if found is None:
+                if await self._make({names.DRAINED: now}, self._identity):
+                    return 0.0
+                continue
+            holder = found["spec"].get("holderIdentity")
+            is_others = holder and holder != self._identity and not self._is_over(found)
+            if self._gate.since is not None or await self._write(
+                found, self._identity, {names.DRAINED: now}
+            ):
+                return _LASTS if is_others else 0.0
+
+    async def open(self) -> None:
+        """Have the fleet drained no more."""
+        while True:
+            found = await self._read()
+            if found is None or self._gate.since is None:
+                return
+            if await self._note(found, {names.DRAINED: ""}):
+                return
+
     async def _read(self) -> Manifest | None:
-        try:
-            found: Manifest = await self._client.get(self._path)
-        except NotFound:
-            return None
-        self._learn(found)
+        found = await self._gate.look()
+        if found is not None:
+            self._learn(found)
         return found
 
     def _learn(self, found: Manifest) -> None:
+        self._gate.learn(found)
         revisions = _revisions(found)
         self.outdated = self._revision in revisions[:-1]
         self.known = self._revision in revisions
@@ -118,7 +144,7 @@ class Tender:
         """Write annotations; ``False`` if the Lease was written since it was read."""
         written = await self._patch(
             found,
-            ("/metadata/annotations", {**annotations_of(found), **notes}),
+            {"/metadata/annotations": {**annotations_of(found), **notes}},
             lambda now: notes.items() <= annotations_of(now).items(),
         )
         if written is not None:
@@ -129,7 +155,7 @@ class Tender:
         """Let another replica take over at once."""
         if time.monotonic() < self._until:
             self._until = float("-inf")
-            found: Manifest = await self._client.get(self._path)
+            found: Manifest = await self._client.get(self._gate.path)
             if found["spec"].get("holderIdentity") == self._identity:
                 await self._write(found, "")
 
@@ -149,44 +175,49 @@ class Tender:
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
-                "name": self._name,
+                "name": self._gate.lease,
                 "labels": {names.FLEET: self._fleet},
                 "annotations": notes,
             },
             "spec": self._spec(holder),
         }
         try:
-            self._learn(await self._client.create(self._leases, body))
+            self._learn(await self._client.create(self._gate.leases, body))
         except AlreadyExists:
             return False
         self._until = began + _LASTS if holder else float("-inf")
         return True
 
-    async def _write(self, found: Manifest, holder: str) -> bool:
+    async def _write(
+        self, found: Manifest, holder: str, notes: dict[str, str] | None = None
+    ) -> bool:
         began = time.monotonic()
         spec = self._spec(holder)
+        changes: dict[str, Any] = {"/spec": spec}
+        if notes:
+            changes["/metadata/annotations"] = {**annotations_of(found), **notes}
         written = await self._patch(
             found,
-            ("/spec", spec),
+            changes,
             lambda now: bool(now["spec"].get("renewTime") == spec["renewTime"]),
         )
         if written is None:
             return False
+        self._learn(written)
         self._until = began + _LASTS if holder else float("-inf")
         return True
 
     async def _patch(
-        self, found: Manifest, change: tuple[str, Any], done: Callable[[Manifest], bool]
+        self, found: Manifest, changes: Mapping[str, Any], done: Callable[[Manifest], bool]
     ) -> Manifest | None:
-        """Write one part of the Lease; ``None`` if another replica was faster."""
+        """Write parts of the Lease; ``None`` if another replica was faster."""
         version = found["metadata"]["resourceVersion"]
-        path, value = change
         patch = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "add", "path": path, "value": value},
+            *({"op": "add", "path": path, "value": value} for path, value in changes.items()),
         ]
         try:
-            return await self._client.patch(self._path, patch, done)
+            return await self._client.patch(self._gate.path, patch, done)
         except (Invalid, NotFound):
             return None
 

@@ -1,8 +1,4 @@
-"""`Upkeep`: what one replica does for the fleet: servers are made, and those of no use removed.
-
-What if we die after each line? A Pod without its Service is attached by whoever claims it; what is
-short, too many or of no use is seen by the next tender.
-"""
+"""`Upkeep`: what one replica does for the fleet: it looks, decides, and has it carried out."""
 
 from __future__ import annotations
 
@@ -10,17 +6,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine, Iterable
 from contextvars import Context
-from typing import Any
 
 from attrs import frozen
 
-from podfleet.errors import ApiError, PodfleetError
-from podfleet.fleet.claiming.claim import Claim, turn_of
+from podfleet.errors import PodfleetError
+from podfleet.fleet.claiming.claim import turn_of
 from podfleet.fleet.core import Core
 from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.tally import Removal
+from podfleet.fleet.tending.emptying import until_empty
 from podfleet.fleet.tending.meter import Meter
 from podfleet.fleet.tending.pace import Pace
 from podfleet.fleet.tending.reaper import Reaper
@@ -28,12 +23,12 @@ from podfleet.fleet.tending.reason import Reason
 from podfleet.fleet.tending.rolling import Step, next_step
 from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
+from podfleet.fleet.tending.works import Works
 from podfleet.fleet.trace import span
 from podfleet.kube.retry import pause
 from podfleet.model import Manifest, Verdict
 from podfleet.model.event import EventKind
-from podfleet.model.manifest import name_of, uid_of
-from podfleet.model.names import new_server_name
+from podfleet.model.manifest import uid_of
 from podfleet.model.rollout import RolloutStatus
 from podfleet.scaling import Load, wanted
 
@@ -42,10 +37,8 @@ __all__ = ["Upkeep"]
 _log = logging.getLogger(__name__)
 
 _ASKED = 2.0  # seconds from one look to the next, if nothing happens
-_LOOK = 60.0  # seconds after which an outdated replica looks whether it still is
+_LOOK = 60.0  # seconds after which the Lease is read though nothing is to be done: see `Gate`
 _STALE = 120.0  # seconds unheard of, after which nothing is removed: a watch is heard each minute
-_AT_ONCE = 8  # writes in flight
-_GOING = 60.0  # seconds for which what was deleted is not deleted again: it may be seen late
 _ROUND = 64  # servers that are removed before it is looked again
 _PAUSE = (0.5, 30.0)  # seconds, doubled from one failure to the next
 _OTHERS_TURN = (1.0, 2.0)  # seconds until it is asked again whose turn it is
@@ -78,21 +71,22 @@ class Upkeep:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._tender = Tender(core.spec.name, core.namespace, core.client, core.spec.revision)
+        self._tender = Tender(core.spec.name, core.gate, core.client, core.spec.revision)
+        self._works = Works(core, self._tender)
         self._meter = Meter(core.free, core.line)
         self._reaper = Reaper(core.orphans)
         self._surplus = Surplus()
         self._pace = Pace()
         self._wanted = 0
-        self._looked = time.monotonic()
+        self._calls = 0  # of `allocate`, when the Lease was read last
         self._changed = asyncio.Event()
         self._refused: set[str] = set()
         self._failed: set[str] = set()
-        self._going: dict[str, float] = {}
-        self._made = self._spared = 0  # servers, in this round
         self._rolling = False
         self._task: asyncio.Task[None] | None = None
         core.on_sighting(self._follow)
+        core.gate.listen(self._changed.set)
+        core.cordoned.listen(lambda _: self._changed.set())
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -147,7 +141,14 @@ class Upkeep:
         if pod is not None and is_offered and seen.ready and turn_of(pod) == 0:
             self._pace.succeeded()
         self._tell_rolled()
-        if self._core.free.offered < self._wanted or self._core.free.outdated or self._refused:
+        free = self._core.free
+        if (
+            free.offered < self._wanted
+            or free.outdated
+            or free.leaving
+            or self._refused
+            or (self._core.gate.since is not None and free.offered)
+        ):
             self._changed.set()
 
     def _tell_rolled(self) -> None:
@@ -165,7 +166,7 @@ class Upkeep:
         while True:
             await self._wait()
             try:
-                await self._follow_template()
+                await self._learn()
                 if not self._plan():
                     continue
                 was_outdated = self._tender.outdated
@@ -209,20 +210,27 @@ class Upkeep:
             pass  # time alone may have changed what is wanted
         self._changed.clear()
 
-    async def _follow_template(self) -> None:
-        """Have the fleet know this replica's template; learn whether a newer one has come."""
-        if self._core.spec.policy is None:
-            return  # who keeps no servers has no say in what they are
+    async def _learn(self) -> None:
+        """Have the fleet know this replica's template; learn what its Lease says."""
         tender, was_outdated = self._tender, self._tender.outdated
-        if not tender.known:
+        keeps_servers = self._core.spec.policy is not None  # who keeps none has no say in them
+        if keeps_servers and not tender.known:
             await tender.declare()
-        elif tender.outdated and time.monotonic() > self._looked + _LOOK:
+        elif time.monotonic() > self._core.gate.looked + (_ASKED if self._matters else _LOOK):
+            self._calls = self._core.tally.calls
             await tender.look()
-        else:
-            return
-        self._looked = time.monotonic()
-        if tender.outdated and not was_outdated:
+        if keeps_servers and tender.outdated and not was_outdated:
             self._say_outdated()
+
+    @property
+    def _matters(self) -> bool:
+        """Whether it matters soon that the fleet is drained, or reopened."""
+        core = self._core
+        # Of servers that sessions share one may be joined without anything that tells of a drain.
+        shares = core.spec.template.slots is not None and core.tally.calls != self._calls
+        # What was made when the fleet was drained already, as was not known, has to go again.
+        made = self._works.created > core.gate.looked
+        return core.gate.since is not None or len(core.line) > 0 or shares or made
 
     def _say_outdated(self) -> None:
         _log.warning(
@@ -243,6 +251,16 @@ class Upkeep:
         await self._tender.hold(paused)
         self._changed.set()
 
+    async def drain(self, timeout: float | None) -> None:
+        """Have the fleet hand out no servers; return when none runs any more: see `AsyncFleet`."""
+        unsettled = await self._tender.close()
+        self._changed.set()
+        await until_empty(self._core, time.monotonic() + unsettled, timeout)
+
+    async def reopen(self) -> None:
+        """Put the fleet back into service."""
+        await self._tender.open()
+
     async def rollout_status(self) -> RolloutStatus:
         """Return how far the roll-out is."""
         await self._tender.look()
@@ -252,8 +270,8 @@ class Upkeep:
             is_present=not self._tender.outdated,
             paused=self._tender.paused,
             failing=self._pace.failures > 0,
-            updated=core.free.offered,
-            updated_ready=core.free.ready,
+            updated=core.free.offered + core.free.leaving,
+            updated_ready=core.free.ready + core.free.leaving_ready,
             outdated=core.free.outdated,
             outdated_allocated=core.free.outdated_taken,
         )
@@ -263,16 +281,15 @@ class Upkeep:
         core, now = self._core, time.monotonic()
         missing = 0
         going: list[tuple[str, Reason]] = []
-        if core.spec.policy is not None and not self._tender.outdated:
+        if core.gate.since is not None:
+            drained = Reason(Removal.DRAINED, "the fleet is drained")
+            going += [(name, drained) for name in core.free.unclaimed(_ROUND)]
+        elif core.spec.policy is not None and not self._tender.outdated:
             load = self._meter.load()
             self._ask(load)
             step = self._step
             missing = self._missing
-            outdated = Reason(
-                Removal.OUTDATED,
-                f"its template is not the fleet's any more: {core.spec.revision} is",
-            )
-            going += [(name, outdated) for name in core.free.replaceable(step.remove)]
+            going += self._replaced(step.remove)
             surplus = self._surplus.of(now, load.free, self._wanted)
             one_too_many = Reason(Removal.SURPLUS, "one too many")
             going += [(name, one_too_many) for name in core.free.dispensable(surplus)]
@@ -280,25 +297,37 @@ class Upkeep:
         if core.status.age > _STALE:
             going.clear()
         # As they are seen now: whatever is written on one from here on spares it.
-        self._going = {uid: until for uid, until in self._going.items() if until > now}
+        gone = self._works.going
         seen = ((core.store.get(name), why) for name, why in going[:_ROUND])
         remove = tuple(
-            (pod, why) for pod, why in seen if pod is not None and uid_of(pod) not in self._going
+            (pod, why) for pod, why in seen if pod is not None and uid_of(pod) not in gone
         )
         return _Plan(missing, tuple(self._refused), remove)
 
+    def _replaced(self, count: int) -> list[tuple[str, Reason]]:
+        """Return so many servers that others replace, and why."""
+        free, revision = self._core.free, self._core.spec.revision
+        outdated = f"its template is not the fleet's any more: {revision} is"
+        return [
+            (name, Reason(Removal.CORDONED, "its node is cordoned"))
+            if free.leaves(name)
+            else (name, Reason(Removal.OUTDATED, outdated))
+            for name in free.replaceable(count, outdated=not self._tender.paused)
+        ]
+
     @property
     def _step(self) -> Step:
-        """What the roll-out does next; mostly there is none, and it is what is missing."""
+        """How the roll-out goes on, and the cordoned nodes empty; mostly it is what is missing."""
         free = self._core.free
+        outdated, outdated_ready = free.outdated, free.outdated_ready
+        held, held_ready = (outdated, outdated_ready) if self._tender.paused else (0, 0)
         return next_step(
             self._core.spec.rollout,
             wanted=self._wanted,
-            new=free.offered,
-            new_ready=free.ready,
-            old=free.outdated,
-            old_ready=free.outdated_ready,
-            paused=self._tender.paused,
+            new=free.offered + held,
+            new_ready=free.ready + held_ready,
+            old=free.leaving + outdated - held,
+            old_ready=free.leaving_ready + outdated_ready - held_ready,
             failing=self._pace.failures > 0,
         )
 
@@ -307,6 +336,8 @@ class Upkeep:
         """How many servers may be created now."""
         free = self._core.free
         if self._core.spec.policy is None or self._tender.outdated:
+            return 0
+        if self._core.gate.since is not None:
             return 0
         return self._pace.allowed(
             time.monotonic(),
@@ -332,77 +363,21 @@ class Upkeep:
     async def _carry_out(self, plan: _Plan) -> bool:
         """Do it; return whether the cluster took it all."""
         for name in plan.replace:
-            self._replace(name)
-        self._made = self._spared = 0
+            self._refused.discard(name)
+            self._works.replace(name)
+        self._works.begin()
         try:
-            await _all(self._remove(pod, why) for pod, why in plan.remove)
-            left = plan.create
-            while (count := min(left, self._missing, _AT_ONCE)) > 0:
-                left -= count
-                await _all(self._make() for _ in range(count))
+            await self._works.remove(plan.remove)
+            await self._works.create(plan.create, lambda: self._missing)
         finally:
             self._tell_scaled()
         return not plan.replace
 
     def _tell_scaled(self) -> None:
-        if self._made or self._spared:
+        made, spared = self._works.made, self._works.spared
+        if made or spared:
+            wanted_now = 0 if self._core.gate.since is not None else self._wanted
             self._core.events.tell(
                 EventKind.SCALED,
-                f"{self._wanted} free servers are wanted: {self._made} made, "
-                f"{self._spared} too many deleted",
+                f"{wanted_now} free servers are wanted: {made} made, {spared} too many deleted",
             )
-
-    async def _make(self) -> None:
-        core = self._core
-        name = new_server_name(core.spec.name)
-        numbers = core.ports.take(name)
-        try:
-            await core.create(name, numbers, None)
-            self._made += 1
-        except ApiError as error:
-            if core.spec.exposure.refused(error):
-                core.ports.refuse(name, numbers)
-            elif core.store.get(name) is None:
-                core.ports.give_back(name, numbers)
-            core.abandon(name, Claim())
-            raise
-        except BaseException:
-            core.abandon(name, Claim())  # it may be carried out late, unexposed
-            raise
-
-    def _replace(self, name: str) -> None:
-        """Remove a server whose numbers others have."""
-        pod = self._core.store.get(name)
-        self._refused.discard(name)
-        if pod is not None:
-            self._core.ports.refuse(name, self._core.spec.exposure.held_ports(pod))
-            self._core.abandon(name, Claim())
-
-    async def _remove(self, pod: Manifest, why: Reason) -> None:
-        """Delete a server as it was seen."""
-        core, name = self._core, name_of(pod)
-        if name in core.free.held:
-            return  # a caller here is about to claim it
-        core.free.hold(name)
-        try:
-            if await core.delete_unchanged(pod):
-                self._going[uid_of(pod)] = time.monotonic() + _GOING
-                core.tally.removed(why.kind)
-                self._spared += why.kind is Removal.SURPLUS
-                _log.info("%s/%s: deleted: %s", core.namespace, name, why, extra=core.about(name))
-        finally:
-            core.free.let_go(name)
-
-
-async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all, so many at once; raise what one of them raised when all are done."""
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(work: Coroutine[Any, Any, None]) -> None:
-        async with room:
-            await work
-
-    done = await asyncio.gather(*map(one, works), return_exceptions=True)
-    for error in done:
-        if isinstance(error, BaseException):
-            raise error

@@ -1,0 +1,89 @@
+"""`Tiers`: free servers of one selector, those on cordoned nodes apart. Pure."""
+
+from __future__ import annotations
+
+import random
+from typing import Self
+
+from attrs import frozen
+
+from podfleet.fleet.pool.packing import Packing, Pool
+from podfleet.fleet.pool.ranking import Ranking, Value
+from podfleet.fleet.pool.sharing import SlotPool
+from podfleet.fleet.pool.width import Width
+from podfleet.model import Manifest
+from podfleet.model.slots import free_slots, has_slots
+
+__all__ = ["Pools", "Tiers", "node_of"]
+
+
+@frozen
+class Pools:
+    """Servers of one selector: those that are whole, and those that sessions share."""
+
+    whole: Pool | Ranking
+    shared: SlotPool
+
+    @classmethod
+    def of(cls, packing: Packing | Value, width: Width, chance: random.Random) -> Self:
+        """Return empty ones."""
+        whole: Pool | Ranking
+        if callable(packing):
+            whole = Ranking(packing, width, chance)
+        else:
+            whole = Pool(packing, width, chance)
+        return cls(whole, SlotPool(chance))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.whole or name in self.shared
+
+    def put(self, name: str, pod: Manifest) -> None:
+        """Add a free server, or take note that it has changed."""
+        if isinstance(self.whole, Ranking):
+            self.whole.put(pod)
+        elif has_slots(pod):
+            self.shared.put(name, free_slots(pod))
+        else:
+            self.whole.put(name, node_of(pod))
+
+    def remove(self, name: str) -> None:
+        """Remove a server that is not free any more, if it is there."""
+        self.whole.remove(name)
+        self.shared.remove(name)
+
+
+@frozen
+class Tiers:
+    """Servers of one selector, those on cordoned nodes apart: they are taken last."""
+
+    open: Pools
+    cordoned: Pools
+
+    @classmethod
+    def of(cls, packing: Packing | Value, width: Width, chance: random.Random) -> Self:
+        """Return empty ones: see `Pool`, or `Ranking`."""
+        return cls(Pools.of(packing, width, chance), Pools.of(packing, width, chance))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.open or name in self.cordoned
+
+    def put(self, name: str, pod: Manifest, *, is_cordoned: bool) -> None:
+        """Add a free server where it belongs, or take note that it has changed."""
+        here, there = (self.cordoned, self.open) if is_cordoned else (self.open, self.cordoned)
+        there.remove(name)
+        here.put(name, pod)
+
+    def remove(self, name: str) -> None:
+        """Remove a server that is not free any more, if it is there."""
+        self.open.remove(name)
+        self.cordoned.remove(name)
+
+    def allocate(self, node: str, change: int) -> None:
+        """Take note that so many more servers of a node are allocated, or fewer."""
+        self.open.whole.allocate(node, change)
+        self.cordoned.whole.allocate(node, change)
+
+
+def node_of(pod: Manifest) -> str:
+    """Return the name of a Pod's node; ``""`` if it has none."""
+    return str(pod["spec"].get("nodeName") or "")
