@@ -113,10 +113,21 @@ class Truth:
             case protocol.Fence(pod):
                 self.patch(dict(pod), transition(pod, claim_state(pod) or ClaimState.UNCLAIMED))
             case protocol.Discard(pod) if has_slots(pod):
-                while (shown := self.read(Candidate.of(pod))) and claim.key in sessions_of(shown):
+                while (
+                    (shown := self.read(Candidate.of(pod)))
+                    and uid_of(shown) == uid_of(pod)
+                    and claim.has_slots_of(shown)
+                ):
                     self.leave(shown, claim.key)
             case protocol.Discard(pod):
                 self.delete(dict(pod))
+
+    def arrive(self, step: protocol.Step, claim: Claim) -> None:
+        """Carry out a write that was long on its way: nobody looks whether it was refused."""
+        if isinstance(step, protocol.Discard) and has_slots(step.pod):
+            self.leave(dict(step.pod), claim.key)
+        else:
+            self.apply(step, claim)
 
     def answer(self, step: protocol.Step) -> Any:
         """Return what is said to a read, or to a write that was carried out."""
@@ -201,7 +212,7 @@ class ClaimMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def arrive_late(self, data: st.DataObject) -> None:
         late = data.draw(st.sampled_from(range(len(self.late))))
-        self.truth.apply(*self.late.pop(late))
+        self.arrive(late)
 
     @rule(data=st.data())
     def catch_up(self, data: st.DataObject) -> None:
@@ -242,6 +253,22 @@ class ClaimMachine(RuleBasedStateMachine):
                 notes = {SESSION: None, CLAIM: None}
                 self.truth.patch(pod, transition(pod, ClaimState.UNCLAIMED, annotations=notes))
 
+    def arrive(self, late: int) -> None:
+        step, claim = self.late.pop(late)
+        self.truth.arrive(step, claim)
+        self.end_match(step, claim)
+
+    def end_match(self, step: protocol.Step, claim: Claim) -> None:
+        """Who claims a server for a session, and finds it ill, ends that match for all."""
+        if not isinstance(step, protocol.Discard):
+            return
+        pod = self.truth.read(Candidate.of(step.pod))
+        if pod is not None and claim.key not in sessions_of(pod):
+            for caller in self.callers:
+                mine = caller.result is not None and uid_of(caller.result) == uid_of(pod)
+                if mine and caller.claim.key == claim.key:
+                    caller.result = None
+
     def advance(self, caller: Caller, fate: str, data: st.DataObject | None = None) -> None:
         step = caller.step
         if isinstance(step, protocol.Choose):
@@ -259,11 +286,13 @@ class ClaimMachine(RuleBasedStateMachine):
         if isinstance(step, WRITES) and fate != "well":
             if fate == "lost":
                 self.truth.apply(step, caller.claim)
+                self.end_match(step, caller.claim)
             elif fate == "late":
                 self.late.append((step, caller.claim))
             self.fail(caller)
             return
         self.truth.apply(step, caller.claim)
+        self.end_match(step, caller.claim)
         answer = self.truth.answer(step)
         if isinstance(step, protocol.Register):
             caller.registration = answer
@@ -363,7 +392,7 @@ class ClaimMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let all that is under way come to its end: then nothing is claimed for nobody."""
         while self.late:
-            self.truth.apply(*self.late.pop())
+            self.arrive(0)
         for _ in range(ENOUGH):
             if not self.running:
                 break
@@ -393,3 +422,23 @@ class ClaimMachine(RuleBasedStateMachine):
 
 TestClaims = ClaimMachine.TestCase
 TestClaims.settings = settings(max_examples=200, stateful_step_count=80, deadline=None)
+
+
+def test_a_claim_gives_back_only_what_is_its_own() -> None:
+    """A caller whose write took long must not end what another has had for the session since."""
+    truth = Truth()
+    truth.slots = 3
+    truth.add("arena-0")
+    first, second = Claim(session="red"), Claim(session="red")
+    truth.apply(protocol.Take(truth.pods["arena-0"], 1), first)
+    taken = copy.deepcopy(truth.pods["arena-0"])
+    assert first.has_slots_of(taken)
+    truth.apply(protocol.Discard(taken), first)
+    assert not sessions_of(truth.pods["arena-0"])
+
+    truth.delete(truth.pods["arena-0"])  # a StatefulSet's: it comes back under its name
+    truth.add("arena-0")
+    truth.apply(protocol.Take(truth.pods["arena-0"], 1), second)
+    truth.apply(protocol.Discard(taken), first)
+    assert second.has_slots_of(truth.pods["arena-0"])
+    assert not first.has_slots_of(truth.pods["arena-0"])

@@ -230,6 +230,10 @@ class Claim:
             return was_by(pod, self.id) and self.key in sessions_of(pod)
         return annotations_of(pod).get(names.CLAIM) == self.id
 
+    def has_slots_of(self, pod: Manifest) -> bool:
+        """Return whether slots of a shared Pod are this claim's: nobody else has its own name."""
+        return self.key in sessions_of(pod) and (self.session is None or was_by(pod, self.id))
+
     @property
     def key(self) -> str:
         """What it is called among the sessions that share a server: its own name, or a new one."""

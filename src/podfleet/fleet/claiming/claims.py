@@ -168,9 +168,13 @@ class Claims:
         return pod if standing(pod, candidate, session) is Standing.SERVES else None
 
     async def _leave(self, pod: Manifest, claim: Claim) -> None:
-        """Give back what a claim has of a shared server; others stay on it."""
+        """Give back what a claim has of a shared server; others stay on it.
+
+        Not what another call has had for the same session since: on this server, or on one that
+        came back under its name.
+        """
         shown: Manifest | None = pod
-        while shown is not None and claim.key in sessions_of(shown):
+        while shown is not None and uid_of(shown) == uid_of(pod) and claim.has_slots_of(shown):
             left = {key: count for key, count in sessions_of(shown).items() if key != claim.key}
             patch = share(shown, left, uuid.uuid4().hex, datetime.now(UTC))
             shown = await self.write(shown, patch, lambda now: claim.key not in sessions_of(now))
