@@ -1,12 +1,14 @@
 """Cordoned nodes get no more matches, and become empty without one being ended."""
 
 import logging
+from collections import Counter
 
 import pytest
 
 from podfleet import Fleet, HeadlessDNS, ServerState
+from podfleet.model.names import FLEET
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, make
+from tests.live.arena import eventually, make, template
 from tests.live.cordons import cordoned
 from tests.live.faults import faulty
 from tests.live.test_warm import until_ready
@@ -25,14 +27,16 @@ def names_on(backend: Backend, node: str) -> set[str]:
 
 
 def test_a_cordoned_node_becomes_empty_and_its_matches_go_on(backend: Backend) -> None:
-    with make(Fleet, backend, ready=4, packing="spread") as fleet:
-        until_ready(fleet, 4)
-        match = fleet.allocate("match-1", timeout=60)
+    with make(Fleet, backend, ready=5) as fleet:
+        until_ready(fleet, 5)
+        ((fullest, count), *_) = Counter(one.node for one in fleet.servers()).most_common()
+        assert count > 2
+        match = fleet.allocate("match-1", prefer=lambda one: one.node != fullest, timeout=60)
         node = match.node
         assert node is not None
-        eventually(lambda: fleet.status().servers[READY] == 4 and len(places(fleet)) == 2, 60)
+        assert node == fullest
         with cordoned(backend.cluster, node):
-            eventually(lambda: fleet.status().servers[READY] == 4 and node not in places(fleet), 60)
+            eventually(lambda: fleet.status().servers[READY] == 5 and node not in places(fleet), 60)
             eventually(lambda: names_on(backend, node) == {match.name})
             assert fleet.find("match-1") == match
             match.release()
@@ -41,14 +45,21 @@ def test_a_cordoned_node_becomes_empty_and_its_matches_go_on(backend: Backend) -
 
 
 def test_a_server_on_a_cordoned_node_is_taken_if_there_is_no_other(backend: Backend) -> None:
+    each = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {FLEET: "arena"}},
+    }
+    spread = template(backend, pod={"spec": {"topologySpreadConstraints": [each]}})
     with faulty(backend) as (api, behind):
-        with make(Fleet, behind, ready=4, packing="spread") as keeper:
+        with make(Fleet, behind, template=spread, ready=4) as keeper:
             eventually(lambda: keeper.status().servers[READY] == 4 and len(places(keeper)) == 2, 60)
             free = [one.node for one in keeper.servers(READY)]
         node = free[0]
         assert node is not None
         others = len(free) - free.count(node)
-        with cordoned(backend.cluster, node), make(Fleet, behind, packing="packed") as fleet:
+        with cordoned(backend.cluster, node), make(Fleet, behind, template=spread) as fleet:
             until_ready(fleet, 4)
             eventually(lambda: [one for one in api.seen if "/nodes?" in one and "watch=" in one])
             taken = [fleet.allocate(timeout=60).node for _ in free]

@@ -177,7 +177,7 @@ class AsyncFleet:
 
         Looks for missing rights, a policy or quota that refuses the Pod, missing APIs, numbers
         that the cluster's range does not hold, shared objects that differ, and nodes without a
-        usable address.
+        usable address. A finding with ``advice=True`` keeps nothing from working.
 
         Raises:
             PodfleetError: The cluster cannot be asked: no connection, or it does not know us.
