@@ -125,8 +125,8 @@ class Upkeep:
             self._failed.discard(name)
         elif is_offered and name not in self._failed:
             self._failed.add(name)
-            self._pace.failed(time.monotonic())
-            if self._pace.failures == 1:  # once, not for each that follows
+            counts = self._pace.failed(time.monotonic())
+            if counts and self._pace.failures == 1:  # once, not for each that follows
                 _log.error(
                     "fleet %s: %s will never be ready; others like it are made ever more "
                     "slowly, until one is: %s",
@@ -343,8 +343,14 @@ class Upkeep:
             core.abandon(name, Claim())
             raise
         except BaseException:
-            core.abandon(name, Claim())  # it may be carried out late, unexposed
+            core.in_background(self._undo(name, numbers))  # it may be carried out late, unexposed
             raise
+
+    async def _undo(self, name: str, numbers: tuple[int, ...]) -> None:
+        """Remove what may have been made; if nothing was, no event frees its numbers."""
+        await self._core.abandon(name, Claim())
+        if self._core.store.get(name) is None:
+            self._core.ports.give_back(name, numbers)
 
     def _replace(self, name: str) -> None:
         """Remove a server whose numbers others have."""
