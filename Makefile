@@ -60,6 +60,10 @@ bench: env ## Run the benchmarks on the test cluster
 	$(RUN) benchmarks.cold_allocate
 	$(RUN) benchmarks.warm_allocate
 
+.PHONY: soak
+soak: env ## Simulated days with random faults on the embedded cluster: five minutes
+	$(RUN) tests.soak
+
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them
 	PYTHON=$(PYTHON) .ci/lock
