@@ -77,6 +77,10 @@ dist: env ## Build the wheel and the sdist into dist
 	rm -rf dist
 	$(RUN) hatchling build -d dist
 
+.PHONY: soak
+soak: env ## Simulated days with random faults on the embedded cluster: five minutes
+	$(RUN) tests.soak
+
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them
 	PYTHON=$(PYTHON) .ci/lock

@@ -66,6 +66,14 @@ class Cluster:
         """Whether this process started it, and so has to end it."""
         return bool(self._components)
 
+    def component(self, name: str) -> Component:
+        """Return a program of the cluster, which this process has started."""
+        return next(one for one in self._components if one.name == name)
+
+    def is_ready(self) -> bool:
+        """Return whether the API server says that it is ready."""
+        return controlplane.ready(STATE / "apiserver.crt")
+
     def down(self) -> None:
         """End what this process started, and remove every trace."""
         with _alone():

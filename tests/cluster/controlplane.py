@@ -5,12 +5,14 @@ import time
 import urllib.request
 from pathlib import Path
 
+from tests.cluster import etcd as etcds
 from tests.cluster.build import Programs
 from tests.cluster.credentials import SERVER, Credentials
 from tests.cluster.places import API_PORT, CLUSTER_DNS, HOST, KUBECONFIG, PODS, SERVICES, STATE
 from tests.cluster.process import Component, run
 
-_ETCD = 12379
+_ETCD = etcds.PORT
+API_SERVER = "kube-apiserver"
 # The defaults (50 a second for the scheduler) would be what limits a test with 1,000 Pods.
 _FAST = ("--kube-api-qps=2000", "--kube-api-burst=4000")
 
@@ -47,7 +49,7 @@ def start(programs: Programs, credentials: Credentials) -> list[Component]:
     key = folder / "service-account.key"
     run("openssl", "genrsa", "-out", key, "2048")
     apiserver = Component(
-        "kube-apiserver",
+        API_SERVER,
         [
             kubernetes,
             "kube-apiserver",

@@ -246,6 +246,15 @@ def kwok(cluster: LiveCluster) -> Iterator[None]:
 
 
 @pytest.fixture
+def own(cluster: LiveCluster) -> Cluster:
+    """Give the real cluster's programs, for tests that stop some of them."""
+    if cluster.ours is None or not cluster.ours.is_ours:
+        _cannot("programs are stopped on a cluster of the tests' own only, not on one that is kept")
+    assert cluster.ours is not None
+    return cluster.ours
+
+
+@pytest.fixture
 def crowd(request: pytest.FixtureRequest, cluster: LiveCluster) -> Iterator[dict[str, Any]]:
     """Give what a template says, for hundreds of its Pods to have room: on the real cluster they
     are played."""

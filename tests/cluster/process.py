@@ -1,9 +1,11 @@
 """Start a component, with its log and in our cgroup; wait for it; stop it."""
 
 import shlex
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from tests.cluster import cgroups
 from tests.cluster.places import LOGS
@@ -36,9 +38,14 @@ class Component:
             for folder in cgroups.create(group)
         )
         words = [str(word) for word in (*enter, *command)]
+        self._command = ["sh", "-c", f'{joins}exec "$@"', name, *words]
+        self.start()
+
+    def start(self) -> None:
+        """Start it: at first, or anew after it was stopped."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["sh", "-c", f'{joins}exec "$@"', name, *words],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -72,6 +79,23 @@ class Component:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a machine that crashes."""
+        self._process.kill()
+        self._process.wait()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have it stand still for as long as the block lasts.
+
+        If this process is killed meanwhile, the cluster that it owns is removed by the next run.
+        """
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def tail(self, lines: int = 20) -> str:
         """Return the end of its log."""

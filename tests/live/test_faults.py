@@ -1,11 +1,21 @@
 """Lost replies, refusals, cut watches, black-outs: each on the way to the real API server."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from podfleet import Fleet, PortPool, ServerError, ServerState, TransportError
+from podfleet import (
+    AllocationTimeout,
+    AsyncFleet,
+    Fleet,
+    PortPool,
+    ServerError,
+    ServerState,
+    TransportError,
+)
+from podfleet.kube import client
 from podfleet.testing import Fault, FaultyApi
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, over_udp
@@ -173,3 +183,56 @@ def test_a_quiet_fleet_makes_no_requests_but_its_watches(broken: tuple[FaultyApi
         started = time.monotonic()
         eventually(lambda: time.monotonic() - started > 2)
         assert api.seen[len(before) :] == []
+
+
+def test_a_call_that_outlives_its_fleet_opens_no_connection(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    api.fail(Fault("GET", "/leases/arena-", status=500, times=100))
+
+    async def run() -> None:
+        fleet = make(AsyncFleet, backend)
+        await fleet.start()
+        asked = len(api.seen)
+        looking = asyncio.create_task(fleet.find("match-1"))
+        while len(api.seen) == asked:
+            await asyncio.sleep(0.01)
+        await fleet.stop()
+        stopped = len(api.seen)
+        with pytest.raises(TransportError, match="its fleet was stopped"):
+            await looking
+        assert len(api.seen) == stopped
+
+    asyncio.run(run())
+
+
+def test_a_half_open_watch_is_doubted_when_a_request_gets_no_answer(
+    broken: tuple[FaultyApi, Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_REQUEST_TIMEOUT", 4.0)  # seconds
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        server = fleet.allocate("match-1", timeout=30)
+        with api.half_open(), pytest.raises(AllocationTimeout):
+            fleet.allocate("match-2", timeout=3.5)
+        backend.delete("pods", server.name)
+        eventually(lambda: not fleet.servers(), 15)  # by itself, a silence tells after 90 s
+
+
+def test_a_registration_whose_answer_does_not_come_is_struck(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    with make(Fleet, backend, ready=1) as fleet:
+        eventually(lambda: fleet.status().servers[ServerState.READY] == 1)
+        api.fail(Fault("POST", "/leases$", lose_reply=True))
+        api.fail(Fault("GET", "/leases/arena-[0-9a-f]{8}", silent=True))
+        with pytest.raises(AllocationTimeout):
+            fleet.allocate("match-1", timeout=1.5)
+
+        def leases() -> list[str]:
+            found = backend.objects("coordination.k8s.io/v1", "leases")
+            return [one["metadata"]["name"] for one in found]
+
+        eventually(lambda: leases() == ["arena-tender"])

@@ -15,6 +15,7 @@ from podfleet import (
     FleetEvent,
     HeadlessDNS,
     Load,
+    PortPool,
     ServerState,
     StatefulSet,
 )
@@ -134,6 +135,16 @@ def test_few_servers_wait_for_a_node_and_all_come_when_there_is_one(backend: Bac
             until_ready(fleet, 40)
         finally:
             backend.cluster.patch(f"/api/v1/nodes/{node}", {"op": "remove", "path": label})
+
+
+def test_a_server_that_was_never_made_keeps_no_number(backend: Backend) -> None:
+    pool = PortPool(31000, 31009)
+    with faulty(backend) as (api, behind):
+        cut = api.fail(Fault("POST", "/pods$", times=6))
+        with make(Fleet, behind, pool, ready=1) as fleet:
+            until_ready(fleet, 1)
+            assert cut.times == 0
+            eventually(lambda: len(pool.in_use) == 1)
 
 
 @pytest.mark.parametrize(

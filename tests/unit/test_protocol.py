@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from attrs import define, evolve
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -442,3 +443,13 @@ def test_a_claim_gives_back_only_what_is_its_own() -> None:
     truth.apply(protocol.Discard(taken), first)
     assert second.has_slots_of(truth.pods["arena-0"])
     assert not first.has_slots_of(truth.pods["arena-0"])
+
+
+def test_a_registration_that_another_caller_relies_on_is_not_struck() -> None:
+    pod = new_pod("arena-1", "uid-1", None)
+    registration = Registration("red", Candidate.of(pod), 1, "lease-1")
+    others = json_patch(pod, Claim(session="red").patch(pod, NOW))
+    steps = protocol.give_up(Claim(session="red"), pod, registration)
+    assert isinstance(next(steps), protocol.Read)
+    with pytest.raises(StopIteration):
+        steps.send(others)

@@ -188,6 +188,14 @@ def test_a_template_that_fails_is_tried_ever_more_slowly() -> None:
     assert pace.allowed(now, missing=100, starting=9, unplaced=0) == 100
 
 
+def test_servers_that_fail_all_at_once_count_as_one() -> None:
+    pace = Pace()
+    for _ in range(20):  # of a node that is lost
+        pace.failed(0.0)
+    assert pace.failures == 1
+    assert pace.allowed(2.0, missing=20, starting=0, unplaced=0) == 1
+
+
 def meter() -> tuple[Meter, FreeServers, Clock]:
     clock = Clock()
     free = FreeServers(Store(), "r", "packed")

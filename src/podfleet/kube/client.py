@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import ssl
+import time
 import uuid
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ _CLOSE_TIMEOUT = 1.0  # seconds for connections to end
 _CONNECT_TIMEOUT = 5.0  # seconds
 _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
 _GATHER = 0.05  # seconds; see `_Gatherer`
+_SUSPICIOUS = 3.0  # seconds in vain, after which a watch that was silent meanwhile is doubted
 
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
@@ -128,6 +130,8 @@ class KubeClient:
         self._cluster = cluster
         self._connection: Connection | None = None
         self._api: ApiClient | None = None
+        self._closed = False
+        self._heard: dict[aiohttp.ClientResponse, float] = {}  # watches, and when each was heard
         self._connecting = asyncio.Lock()
 
     async def connect(self) -> Connection:
@@ -135,16 +139,21 @@ class KubeClient:
 
         Raises:
             ConfigurationError: There is none, or it cannot be used.
+            TransportError: The client is closed.
         """
         async with self._connecting:
+            if self._closed:
+                raise TransportError("the client is closed: its fleet was stopped")
             if self._connection is None:
                 await self._load()
             assert self._connection is not None
             return self._connection
 
     async def close(self) -> None:
-        """Close every connection."""
-        api, self._api, self._connection = self._api, None, None
+        """Close every connection, for good: a call that is tried again later opens none."""
+        self._closed = True
+        async with self._connecting:  # what is being opened is closed too
+            api, self._api, self._connection = self._api, None, None
         if api is not None:
             await api.close()
 
@@ -284,16 +293,34 @@ class KubeClient:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=silence
         )
-        response = await self._open("GET", path, {**query, "watch": "true"}, None, _JSON, timeout)
+        try:
+            async with asyncio.timeout(_REQUEST_TIMEOUT):  # it is answered at once, with no event
+                response = await self._open(
+                    "GET", path, {**query, "watch": "true"}, None, _JSON, timeout
+                )
+        except TimeoutError as error:
+            raise TransportError(f"GET {path}: {_words(error)}") from error
         lines, gatherer = LineSplitter(), _Gatherer(response)
+        self._heard[response] = time.monotonic()
         try:
             async for chunk in response.content.iter_any():
+                self._heard[response] = time.monotonic()
                 for line in lines.feed(chunk):
                     yield line
                 await gatherer.rest()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransportError(f"GET {path}: the watch broke: {_words(error)}") from error
         finally:
+            self._heard.pop(response, None)
+            response.close()
+
+    def _doubt_watches(self, since: float) -> None:
+        """Cut the watches that were silent while a request got no answer: they are opened anew.
+
+        What forgets one connection forgets them all, and a watch that is half-open is silent, as
+        one on which nothing happens. Its own silence is noticed much later.
+        """
+        for response in [one for one, heard in self._heard.items() if heard < since]:
             response.close()
 
     async def _write_once(
@@ -356,13 +383,19 @@ class KubeClient:
         content_type: str = _JSON,
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
-        response = await self._open(method, path, query, body, content_type, timeout)
+        began = time.monotonic()
         try:
-            return await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransportError(f"{method} {path}: {_words(error)}") from error
-        finally:
-            response.release()
+            response = await self._open(method, path, query, body, content_type, timeout)
+            try:
+                return await response.read()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise TransportError(f"{method} {path}: {_words(error)}") from error
+            finally:
+                response.release()
+        except (TransportError, asyncio.CancelledError):
+            if time.monotonic() - began > _SUSPICIOUS:
+                self._doubt_watches(began)
+            raise
 
     async def _open(
         self,

@@ -204,7 +204,8 @@ class TestCluster:
 
     def close(self) -> None:
         """Close its connections; they are opened again when needed."""
-        portal.run(self._client.close())
+        closed, self._client = self._client, KubeClient(Cluster(kubeconfig=self.kubeconfig))
+        portal.run(closed.close())
 
     def _run(self, work: Callable[[KubeClient], Coroutine[Any, Any, _T]]) -> _T:
         return portal.run(work(self._client))

@@ -29,6 +29,8 @@ _REASONS = {
 }
 _HOP_BY_HOP = {"transfer-encoding", "connection", "content-length", "content-encoding", "host"}
 
+_LOOK = 0.05  # seconds
+
 
 @define
 class Fault:
@@ -101,6 +103,8 @@ class FaultyApi:
         self.path = kubeconfig
         """The kubeconfig that goes through here, while `kubeconfig` is entered."""
         self._dark = False
+        self._mute = False
+        self._muted: set[int] = set()
         self._open: list[web.Request] = []
         self._watches: list[tuple[web.Request, web.StreamResponse]] = []
         self._loop = asyncio.new_event_loop()
@@ -160,6 +164,23 @@ class FaultyApi:
         finally:
             self._dark = False
 
+    @contextmanager
+    def half_open(self) -> Iterator[None]:
+        """Swallow every byte, and cut nothing, for as long as the block lasts.
+
+        What was open then stays mute after it, as a connection that a firewall has forgotten.
+        """
+
+        def begin() -> None:
+            self._mute = True
+            self._muted.update(map(id, self._open))
+
+        self._on_loop(begin)
+        try:
+            yield
+        finally:
+            self._mute = False
+
     async def _start(self) -> str:
         self._session = ClientSession(connector=TCPConnector(ssl=self._trust, limit=0))
         app = web.Application(client_max_size=2**24)
@@ -189,16 +210,19 @@ class FaultyApi:
         finally:
             self._open = [one for one in self._open if one is not request]
             self._watches = [one for one in self._watches if one[0] is not request]
+            self._muted.discard(id(request))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(f"{request.method} {request.path_qs}")
         if self._dark:
             self._cut(request)
             return web.Response()
+        if self._mute:
+            return await self._say_nothing(request)
         fault = next((fault for fault in self.faults if fault.takes(request)), None)
         if fault is not None:
             if fault.silent:
-                await asyncio.get_running_loop().create_future()
+                return await self._say_nothing(request)
             await asyncio.sleep(fault.delay)
             if not (fault.lose_reply or fault.delay or fault.duplicate):
                 return self._refuse(request, fault)
@@ -215,6 +239,13 @@ class FaultyApi:
             request.method, url, headers=headers, data=content
         ) as answer:
             await answer.read()
+
+    async def _say_nothing(self, request: web.Request) -> web.Response:
+        """Keep a connection open until its client has enough."""
+        # aiohttp tells nobody that a client has gone.
+        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        return web.Response()
 
     def _refuse(self, request: web.Request, fault: Fault) -> web.Response:
         if not fault.status:
@@ -254,12 +285,16 @@ class FaultyApi:
             return web.Response(status=502)
 
     async def _copy(self, request: web.Request, upstream: Any) -> web.StreamResponse:
+        if id(request) in self._muted:
+            return await self._say_nothing(request)
         headers = {k: v for k, v in upstream.headers.items() if k.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=upstream.status, headers=headers)
         await response.prepare(request)
         if "watch=true" in request.path_qs:
             self._watches.append((request, response))
         async for chunk in upstream.content.iter_any():
+            if id(request) in self._muted:
+                return await self._say_nothing(request)
             await response.write(chunk)
         await response.write_eof()
         return response

@@ -67,6 +67,7 @@ class Allocation:
         self._hands[0].may_start.set()
         self._hand: Hand | None = None  # the one with the server that is about to be claimed
         self._registration: Registration | None = None
+        self._registering: Manifest | None = None
         self._taking: Manifest | None = None
         self.lost_races = 0
         """How many servers other callers claimed first."""
@@ -125,11 +126,13 @@ class Allocation:
             case protocol.Return():
                 await self._clean_up()
                 return None
+            case protocol.Register():
+                self._registering = None if self._hand is None else self._hand.pod
             case protocol.Take(pod, _):
                 self._taking = pod
         answer = await self._members.claims.carry_out(step, self._claim)
         if isinstance(step, protocol.Register):
-            self._registration = answer
+            self._registration, self._registering = answer, None
         return answer
 
     async def _choose(self) -> Manifest:
@@ -202,17 +205,17 @@ class Allocation:
             await asyncio.sleep(random.uniform(0, _LOST_PAUSE))
 
     def _let_go(self) -> None:
-        self._hand, self._taking = None, None
+        self._hand, self._registering, self._taking = None, None, None
         for hand in self._hands:
             hand.let_go()
 
     async def _clean_up(self) -> None:
         """Leave nothing: not now, and not when a write in flight is carried out late."""
         cleaning = {task for hand in self._hands if (task := hand.start.clean_up()) is not None}
-        if not cleaning and self._taking is not None:
-            claims = self._members.claims
-            giving_up = claims.give_up(self._claim, self._taking, self._registration)
-            cleaning = {self._members.of(self._taking).in_background(giving_up)}
+        unsure = self._taking or self._registering
+        if not cleaning and unsure is not None:
+            giving_up = self._members.claims.give_up(self._claim, unsure, self._registration)
+            cleaning = {self._members.of(unsure).in_background(giving_up)}
         self._let_go()
         if cleaning:
             await asyncio.wait(cleaning, timeout=_CLEANUP_PATIENCE)

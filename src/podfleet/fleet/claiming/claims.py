@@ -107,6 +107,9 @@ class Claims:
         pause, level = _AGAIN[0], logging.WARNING
         while True:
             try:
+                if registration is None and claim.session is not None:
+                    # It may have been made, and the answer lost or not waited for.
+                    registration = await self._registered(claim.session)
                 await protocol.drive(protocol.give_up(claim, pod, registration), carry_out)
                 return
             except PodfleetError as error:

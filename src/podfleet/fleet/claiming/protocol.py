@@ -216,5 +216,8 @@ def give_up(claim: Claim, pod: Manifest, registration: Registration | None) -> G
         if Candidate.of(shown) != candidate:
             break
         shown = yield Fence(shown)
-    if registration is not None and registration.candidate == candidate:
+    if registration is None or registration.candidate != candidate:
+        return
+    # Another caller may have finished the claim: then the registration is that one's, too.
+    if standing(shown, candidate, registration.session) is Standing.OVER:
         yield Strike(registration)

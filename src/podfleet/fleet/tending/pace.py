@@ -22,13 +22,20 @@ class Pace:
 
     @property
     def failures(self) -> int:
-        """How many servers failed since the last one that became ready."""
+        """How many tries failed since the last server that became ready."""
         return self._failures
 
-    def failed(self, now: float) -> None:
-        """Take note that a server will never be ready."""
+    def failed(self, now: float) -> bool:
+        """Take note that a server will never be ready; return whether it counts.
+
+        Those that fail while it waits were made before, and count as one: the free servers of a
+        node that is lost fail all at once, and are to be replaced soon.
+        """
+        if now < self._resume:
+            return False
         self._failures += 1
         self._resume = now + pause(self._failures, _PAUSE)
+        return True
 
     def succeeded(self) -> None:
         """Take note that a server became ready."""
@@ -49,6 +56,7 @@ class Pace:
             >>> pace.allowed(0.0, missing=20, starting=5, unplaced=5)
             3
             >>> pace.failed(0.0)
+            True
             >>> pace.allowed(0.5, missing=20, starting=0, unplaced=0)
             0
             >>> pace.allowed(2.0, missing=20, starting=0, unplaced=0)

@@ -128,8 +128,8 @@ class Upkeep:
             self._failed.discard(name)
         elif is_offered and name not in self._failed:
             self._failed.add(name)
-            self._pace.failed(time.monotonic())
-            if self._pace.failures == 1:  # once, not for each that follows
+            counts = self._pace.failed(time.monotonic())
+            if counts and self._pace.failures == 1:  # once, not for each that follows
                 _log.error(
                     "fleet %s: %s will never be ready; others like it are made ever more "
                     "slowly, until one is: %s",

@@ -102,8 +102,14 @@ class Works:
             core.abandon(name, Claim())
             raise
         except BaseException:
-            core.abandon(name, Claim())  # it may be carried out late, unexposed
+            core.in_background(self._undo(name, numbers))  # it may be carried out late, unexposed
             raise
+
+    async def _undo(self, name: str, numbers: tuple[int, ...]) -> None:
+        """Remove what may have been made; if nothing was, no event frees its numbers."""
+        await self._core.abandon(name, Claim())
+        if self._core.store.get(name) is None:
+            self._core.ports.give_back(name, numbers)
 
     async def _remove(self, pod: Manifest, why: Reason) -> None:
         core, name = self._core, name_of(pod)

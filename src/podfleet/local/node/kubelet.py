@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from podfleet.local.node.machine import Machine
 from podfleet.local.node.pod import PodWorker
 from podfleet.local.objects.kinds import POD
-from podfleet.local.objects.statuses import bad_request, not_implemented
+from podfleet.local.objects.statuses import Refusal, bad_request, not_implemented
 from podfleet.local.objects.store import Change
 from podfleet.model import Manifest
-from podfleet.model.manifest import uid_of
+from podfleet.model.manifest import name_of, namespace_of, uid_of
 
 __all__ = ["Kubelet"]
 
@@ -121,6 +122,14 @@ class Kubelet:
     def _begin(self, pod: Manifest, *, lost: bool) -> None:
         if pod["status"].get("phase") not in ("Succeeded", "Failed"):
             self._workers[uid_of(pod)] = PodWorker(pod, self._machine, self._host, lost=lost)
+        elif pod["metadata"].get("deletionTimestamp"):
+            # Its worker went with the Node, and could not tell that nothing of it is left.
+            self._machine.spawn(self._remove(pod))
+
+    async def _remove(self, pod: Manifest) -> None:
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid_of(pod)}}
+        with suppress(Refusal):  # somebody else did
+            self._machine.registry.delete(POD, namespace_of(pod), name_of(pod), options)
 
     @staticmethod
     async def _end(worker: PodWorker) -> None:

@@ -221,8 +221,10 @@ class PodWorker:
         while not ending.done():
             self._changed.clear()
             changed = asyncio.create_task(self._changed.wait())
-            await asyncio.wait({ending, changed}, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
+            try:
+                await asyncio.wait({ending, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
             if not ending.done() and self._grace() < grace:
                 grace = self._grace()
                 self._machine.spawn(self._kill_after(grace))

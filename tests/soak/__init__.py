@@ -1,0 +1,1 @@
+"""Simulated days with random faults: ``python -m tests.soak --seconds 300 --seed 7``."""

@@ -1,0 +1,61 @@
+"""What a soak says: a line for each day, and what was wrong."""
+
+from tests.soak.soak import Result, Row
+
+__all__ = ["HEADER", "faults_in", "line"]
+
+_WARM = 3
+"""A third of the days warms up: code is loaded, and what is remembered up to a limit fills."""
+_BLOCKS = 2.0
+"""Blocks of memory a session that may be kept, from the warm days to the last ones. The smallest
+leak is an entry in a table: a string and its place are two blocks, a Pod's are a thousand."""
+_NOISE = 8000
+"""Blocks by which one night differs from another: connections, and Pods at hand."""
+_MEMORY = 16.0  # MB; the allocator keeps what a black-out had made it take
+_TABLES = 1.5  # times the most of the warm days; those go by how many servers were remembered
+
+HEADER = (
+    f"{'day':>4}{'asked':>7}{'given':>7}{'released':>9}{'lost':>6}{'refused':>8}{'faults':>7}"
+    f"{'night':>8}{'memory':>10}{'blocks':>9}{'tasks':>7}{'conns':>7}{'tables':>8}{'cluster':>10}"
+)
+
+
+def line(row: Row) -> str:
+    """Return a day's line."""
+    counts, own = row.counts, row.own
+    told = (
+        f"{row.day:>4}{counts['asked']:>7}{counts['given']:>7}{counts['released']:>9}"
+        f"{counts['lost']:>6}{counts['refused']:>8}{row.troubles:>7}{row.night:>6.1f} s"
+        f"{own.memory:>7.1f} MB{own.blocks:>8.1f}k{own.tasks:>7}{own.connections:>7}{own.tables:>8}"
+        f"{row.world:>7.1f} MB"
+    )
+    return "\n     WRONG: ".join([told, *row.wrong])
+
+
+def faults_in(result: Result) -> list[str]:
+    """Return what was wrong with a soak: all that was noticed, and what grew."""
+    found = [wrong for row in result.rows for wrong in row.wrong]
+    found += [f"{count} {what} are left" for what, count in result.left.items()]
+    return found + _grown(result.rows)
+
+
+def _grown(rows: list[Row]) -> list[str]:
+    """Return what was not flat after the first days."""
+    count = max(1, len(rows) // _WARM)
+    warm, last = rows[:count], rows[-count:]
+    sessions = sum(row.counts["asked"] for row in rows[count:])
+    found = []
+
+    def grew(what: str, before: float, after: float, allowed: float) -> None:
+        if after > allowed:
+            found.append(f"{what} grew from {before:.4g} to {after:.4g}: more than {allowed:.4g}")
+
+    blocks, memory = warm[-1].own.blocks, max(row.own.memory for row in warm)
+    now = min(row.own.blocks for row in last)
+    grew("blocks", blocks, now, blocks + (_BLOCKS * sessions + _NOISE) / 1000)
+    grew("memory", memory, last[-1].own.memory, memory + _MEMORY)
+    tables = max(row.own.tables for row in warm)
+    grew("tables", tables, last[-1].own.tables, tables * _TABLES)
+    tasks = max(row.own.tasks for row in warm)
+    grew("tasks", tasks, last[-1].own.tasks, tasks)
+    return found
