@@ -17,7 +17,8 @@ test: check docs embedded ## Check all: lint, types, docs, every test on the emb
 
 .PHONY: embedded
 embedded: env ## Run every test that needs no real cluster: about a minute, no root
-	$(RUN) pytest --on embedded -n 6
+	@$(PYTHON) .ci/browser.py
+	$(RUN) pytest --on embedded -n 6 --dist loadgroup
 
 .PHONY: istio
 istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery
@@ -52,7 +53,12 @@ cluster-down: env ## Stop the test cluster and remove every trace of it
 	$(RUN) tests.cluster down
 
 .PHONY: demo
-demo: env ## Run the first endpoint, without a cluster
+PORT ?= 8000
+demo: env ## Serve a web game whose every match is a Pod, without a cluster; PORT=8000
+	@PYTHONPATH=examples exec $(RUN) arcade --port $(PORT) $(ARGS)
+
+.PHONY: first-endpoint
+first-endpoint: env ## Allocate, dial and release one game server, without a cluster
 	.venv/bin/python examples/first_endpoint.py
 
 .PHONY: bench
