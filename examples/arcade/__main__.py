@@ -32,7 +32,7 @@ def main() -> None:
         port=chosen.port,
         workers=chosen.workers,
         log_level="warning",
-        timeout_graceful_shutdown=1,  # the pages' event streams have no end of their own
+        timeout_graceful_shutdown=5,
     )
     listening = config.bind_socket()
     listening.listen()  # whoever comes before the first worker waits for it

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -32,10 +34,25 @@ fleet = make_fleet()
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Run the fleet as long as the application."""
+    note_the_end(application)
     async with fleet:
         yield
+
+
+def note_the_end(application: FastAPI) -> None:
+    """Have the pages' streams end when uvicorn is told to: it would wait for them."""
+    application.state.ending = False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        uvicorns = signal.getsignal(number)
+
+        def end(number: int, frame: FrameType | None, then: Any = uvicorns) -> None:
+            application.state.ending = True
+            then(number, frame)
+
+        if callable(uvicorns):
+            signal.signal(number, end)
 
 
 app = FastAPI(title="podfleet arcade", lifespan=lifespan)
@@ -77,7 +94,7 @@ async def follow() -> AsyncIterator[str]:
     """Yield each event of the fleet, and the whole fleet whenever it has changed."""
     events = fleet.events()
     before = ""
-    while True:
+    while not app.state.ending:
         try:
             event = await asyncio.wait_for(anext(events, None), REFRESH)
         except TimeoutError:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from attrs import evolve
@@ -18,7 +20,7 @@ from arcade.fleet import make_fleet
 from arcade.kubernetes import manifests
 from podfleet import AsyncFleet, Endpoint, GameServerTemplate, PortPool
 from tests.cluster.fixtures import Backend, LiveCluster
-from tests.live.arena import eventually_async, make
+from tests.live.arena import eventually, eventually_async, make
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = str(ROOT / "examples")
@@ -113,3 +115,35 @@ def over_udp(endpoint: Endpoint) -> set[str]:
         game.send(json.dumps(hello).encode())
         assert json.loads(game.recv(2048)) == {"you": 2}
         return {orb[1] for orb in json.loads(game.recv(2048))["orbs"]}
+
+
+@pytest.mark.only("embedded", "its Pods find this package without an image")
+def test_the_backend_runs_beside_a_cluster_with_the_printed_rights(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend.cluster.local is not None
+    backend.cluster.local.images["arcade:1"] = [sys.executable]
+    monkeypatch.setenv("PYTHONPATH", EXAMPLES)
+    monkeypatch.setenv("ARCADE_PRIVATE", "yes")
+    monkeypatch.setenv("KUBECONFIG", str(backend.kubeconfig))
+    roles = make_fleet("arcade:1", backend.namespace).manifests(backend.account)
+    for role in roles:
+        if role["kind"].startswith("ClusterRole"):
+            role["metadata"]["labels"] = {"test": backend.namespace}
+    backend.grant(roles)
+    words = ["--cluster", "--image", "arcade:1", "--port", "0", "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "arcade", *words], stdout=subprocess.PIPE, text=True
+    ) as arcade:
+        try:
+            assert arcade.stdout is not None
+            url = next(line.strip() for line in arcade.stdout if "http://" in line)
+            asked = Request(f"{url}/api/matches/red-fox-42", method="POST")
+            with urlopen(asked, timeout=60) as answer:
+                server = json.load(answer)
+            assert server["session"] == "red-fox-42"
+            assert server["name"] in [pod["metadata"]["name"] for pod in backend.pods()]
+            eventually(lambda: len(backend.pods()) == 6)  # five free ones beside it
+        finally:
+            arcade.terminate()
+    assert arcade.returncode == 0
