@@ -22,8 +22,9 @@ test: check docs embedded ## Check all: lint, types, docs, every test on the emb
 	$(INSTALLED) pytest --on real tests
 
 .PHONY: embedded
-embedded: wheel ## Run every test that needs no real cluster, on the wheel: a minute or two, no root
-	$(INSTALLED) pytest --on embedded -n 6 tests --pyargs podfleet
+embedded: wheel ## Run every test that needs no real cluster, on the wheel: a few minutes, no root
+	@$(PYTHON) .ci/browser.py
+	$(INSTALLED) pytest --on embedded -n 6 --dist loadgroup tests --pyargs podfleet
 
 .PHONY: istio
 istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery
@@ -59,7 +60,12 @@ cluster-down: env ## Stop the test cluster and remove every trace of it
 	$(RUN) tests.cluster down
 
 .PHONY: demo
-demo: env ## Run the first endpoint, without a cluster
+PORT ?= 8000
+demo: env ## Serve a web game whose every match is a Pod, without a cluster; PORT=8000
+	@PYTHONPATH=examples exec $(RUN) arcade --port $(PORT) $(ARGS)
+
+.PHONY: first-endpoint
+first-endpoint: env ## Allocate, dial and release one game server, without a cluster
 	.venv/bin/python examples/first_endpoint.py
 
 .PHONY: bench

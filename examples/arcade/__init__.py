@@ -1,0 +1,1 @@
+"""A web game whose every match is a Pod of its own, dialed directly by the players' browsers."""
