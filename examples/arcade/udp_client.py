@@ -66,6 +66,7 @@ class Player:
     number: int | None = None
     world: dict[str, Any] = field(factory=lambda: {"orbs": [], "dots": []})
     address: tuple[str, int] | None = None
+    aim: Place | None = None
 
     def play(self) -> Iterator[None]:
         """Talk with the match's server, whichever it is; yield about twenty times a second."""
@@ -87,7 +88,10 @@ class Player:
                     time.sleep(max(0.0, due - time.monotonic()))
                     yield
 
-    aim: Place | None = None
+    @property
+    def where(self) -> str:
+        """The server that it plays on."""
+        return "{}:{}/UDP".format(*self.address) if self.address else "no server yet"
 
     @property
     def orb(self) -> list[Any] | None:
@@ -147,7 +151,7 @@ def draw(screen: curses.window, player: Player) -> None:
         with contextlib.suppress(curses.error):  # a terminal of a few letters
             screen.addstr(row, max(column, 0), text, style)
 
-    title = f" {player.session} at {player.address}/UDP   arrows: steer   q: leave "
+    title = f" {player.session} at {player.where}   arrows: steer   q: leave "
     screen.addnstr(0, 0, title.ljust(columns - 1), columns - 1, curses.A_REVERSE)
     for x, y, worth in player.world["dots"]:
         put(x, y, "$" if worth > 1 else ".")
@@ -166,8 +170,7 @@ def in_lines(player: Player, seconds: float) -> None:
         if player.orb and time.monotonic() - said > 1:
             said = time.monotonic()
             scores = ", ".join(f"{orb[1]} {orb[6]}" for orb in player.world["orbs"])
-            assert player.address is not None
-            print(f"{player.address[0]}:{player.address[1]}/UDP: {scores}", flush=True)
+            print(f"{player.where}: {scores}", flush=True)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from podfleet.testing.cluster import eventually
 
-__all__ = ["EXAMPLES", "Demo"]
+__all__ = ["ENVIRONMENT", "Demo"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(EXAMPLES), "PYTHONUNBUFFERED": "1"}

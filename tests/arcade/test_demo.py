@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
+import subprocess
+import sys
+import termios
 import urllib.error
 from urllib.request import urlopen
 
@@ -12,7 +18,7 @@ import pytest
 from playwright.sync_api import expect
 
 from podfleet.testing.cluster import eventually
-from tests.arcade.demo import Demo
+from tests.arcade.demo import ENVIRONMENT, Demo
 from tests.arcade.player import DESKTOP, PHONE, SLOW, Open
 
 pytestmark = pytest.mark.xdist_group("arcade")  # one demo for all
@@ -78,6 +84,8 @@ def test_a_killed_game_server_is_shown_and_replaced(enter: Open, demo: Demo) -> 
     card = watcher.page.locator(f"[data-server={lost}]")
     expect(card.locator(".players")).to_contain_text("Ann", timeout=SLOW)
     expect(watcher.page.locator("#ready")).to_have_text("5", timeout=SLOW)
+    terminal = demo.terminal(session, "Terminal", seconds=300)
+    ann.expect_players("Ann", "Terminal")
 
     card.get_by_role("button", name="Crash it").click()
 
@@ -90,6 +98,9 @@ def test_a_killed_game_server_is_shown_and_replaced(enter: Open, demo: Demo) -> 
     ann.until(lambda: ann.server != lost)
     ann.until_in_match("Ann")
     expect(ann.page.locator("#notice")).to_be_hidden(timeout=SLOW)
+    ann.expect_players("Ann", "Terminal")
+    terminal.kill()
+    terminal.communicate()
     new = watcher.page.locator(f"[data-server={ann.server}]")
     expect(new.locator(".players")).to_contain_text("Ann", timeout=SLOW)
     expect(watcher.page.locator("#ready")).to_have_text("5", timeout=SLOW)
@@ -148,6 +159,22 @@ def test_the_terminal_plays_in_the_same_match_over_udp(enter: Open, demo: Demo) 
         said, _ = terminal.communicate(timeout=30)
     assert re.search(r"^127\.[\d.]+:70\d\d/UDP: Ann 0, Terminal \d+$", said, re.MULTILINE), said
     ann.until(lambda: bool(ann.orb("Terminal")["away"]))
+
+
+def test_the_terminal_draws_the_match_until_q_is_pressed(demo: Demo) -> None:
+    terminal, screen = pty.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    words = [sys.executable, "-m", "arcade.udp_client", "jade-owl-11", "--url", demo.url]
+    environment = {**ENVIRONMENT, "TERM": "xterm"}
+    with subprocess.Popen(words, env=environment, stdin=screen, stdout=screen) as playing:
+        os.close(screen)
+        drawn = b""
+        while b"(Terminal 0)" not in drawn:
+            drawn += os.read(terminal, 4096)
+        os.write(terminal, b"\x1bOCq")
+        assert playing.wait(SLOW / 1000) == 0
+    os.close(terminal)
+    assert re.search(rb"jade-owl-11 at 127[\d.]+:70\d\d/UDP", drawn)
 
 
 def test_a_code_that_is_none_is_refused(demo: Demo) -> None:

@@ -26,9 +26,9 @@ export class Arena {
     this.told = 0;
     this.view = { scale: 1, x: 0, y: 0 };
     this.running = true;
-    const frame = (now) => {
+    const frame = () => {
       if (!this.running) return;
-      this.draw(now);
+      this.draw(performance.now()); // a late frame's own time may lie before the last state
       requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
