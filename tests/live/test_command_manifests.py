@@ -31,7 +31,8 @@ def test_what_is_printed_gives_the_rights_that_run_needs(backend: Backend, tmp_p
     desk = Desk.of(backend, tmp_path, ready=1, grant=False)
     *rights, deployment = printed(desk, "--service-account", backend.account, "--tender", "game:1")
     assert {one["kind"] for one in rights} == {
-        *("ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "Service")
+        *("ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "Service"),
+        *("ClusterRole", "ClusterRoleBinding"),  # it may see which nodes are cordoned
     }
     backend.grant(tuple(rights))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]

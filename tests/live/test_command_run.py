@@ -25,7 +25,8 @@ def test_it_tends_until_it_is_told_to_end(
         process.send_signal(told)
         code, out, err = ended(process)
     assert (code, out) == (0, "")
-    first, last = err.splitlines()
+    first, *between, last = err.splitlines()
+    assert len([one for one in between if one.endswith("created, for: ready")]) == 2
     assert first.endswith(" INFO fleet arena: tended from here")
     assert last.endswith("told to end: the next one can tend at once; the servers keep running")
     assert "holderIdentity" not in lease(backend)

@@ -8,7 +8,7 @@ import pytest
 
 from podfleet.fleet import core
 from podfleet.fleet.pool import orphans
-from podfleet.fleet.tending import meter, reaper, surplus, tender, upkeep
+from podfleet.fleet.tending import meter, reaper, surplus, tender, upkeep, works
 from podfleet.kube import client, reflector, store
 from podfleet.local.api import watching
 
@@ -23,7 +23,7 @@ _SHORTER: tuple[tuple[ModuleType, str, object], ...] = (
     (tender, "_LASTS", 3.0),
     (tender, "_RENEW", 1.5),
     (upkeep, "_ASKED", 0.3),
-    (upkeep, "_GOING", 10.0),
+    (works, "_GOING", 10.0),
     (upkeep, "_LOOK", 1.0),
     (upkeep, "_PAUSE", (0.1, 2.0)),
     (upkeep, "_OTHERS_TURN", (0.2, 0.4)),

@@ -27,8 +27,8 @@ def test_a_field_is_named_as_none_of_a_record() -> None:
 def test_every_record_of_a_fleet_has_fields() -> None:
     calls = 0
     for path in PACKAGE.rglob("*.py"):
-        if path.is_relative_to(PACKAGE / "local"):
-            continue  # the embedded cluster knows nothing of fleets
+        if path.is_relative_to(PACKAGE / "local") or path.is_relative_to(PACKAGE / "cli"):
+            continue  # the embedded cluster knows nothing of fleets; a command tells of itself
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue

@@ -14,6 +14,7 @@ import typer
 from podfleet.cli.load import fleets_of, load
 from podfleet.cli.where import Context, Kubeconfig, Namespace, cluster_of, move
 from podfleet.errors import ConfigurationError
+from podfleet.log import about
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.tend import tend
 
@@ -64,7 +65,9 @@ async def _tend(fleets: Sequence[AsyncFleet], port: int | None) -> None:
             _log.info("serving /metrics and /healthz on port %s", port)
         for fleet in fleets:
             none = "" if fleet.spec.ready is not None else ", but no servers are kept: no ready="
-            _log.info("fleet %s: tended from here%s", fleet.name, none)
+            _log.info(
+                "fleet %s: tended from here%s", fleet.name, none, extra=about(fleet=fleet.name)
+            )
         await tend(fleets)
     _log.info("told to end: the next one can tend at once; the servers keep running")
 
