@@ -36,8 +36,8 @@ def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
     # For the diagnosis of a server that failed; without them it is shorter.
     diagnosis = (Rule("", ("pods/log",), ("get",)), Rule("", ("events",), ("list",)))
     # One for each session: where those meet who ask for it at the same instant. And one for the
-    # fleet, which is patched: its holder tends it.
-    verbs = ("get", "create", "delete") if stateful_set else ("get", "create", "patch", "delete")
+    # fleet, which is patched: its holder tends it. They are listed by `reconcile` alone.
+    verbs = ("get", "list", "create", "delete", *(() if stateful_set else ("patch",)))
     sessions = Rule("coordination.k8s.io", ("leases",), verbs)
     if stateful_set is None:
         pods = Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete"))

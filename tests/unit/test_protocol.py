@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from attrs import define, evolve
+from attrs import define, evolve, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -155,12 +155,26 @@ class Caller:
     result: dict[str, Any] | None = None
     done: bool = False
     cleaning: bool = False
+    over: dict[str, int] = field(factory=dict)
+    """The UIDs of servers on which its session's match was ended, and the match's last turns."""
 
     def send(self, answer: Any) -> None:
         try:
             self.step = self.running.send(answer)
         except StopIteration as stop:
             self.result, self.done, self.step = stop.value, True, None
+            self.forget()
+
+    def end(self, match: Candidate) -> None:
+        """Its match is ended: also if it has yet to return what it saw before that."""
+        self.over[match.uid] = match.turn
+        self.forget()
+
+    def forget(self) -> None:
+        if self.result is not None:
+            mine = Candidate.of(self.result)
+            if mine.turn <= self.over.get(mine.uid, -1):
+                self.result = None
 
 
 WRITES = (protocol.Register, protocol.Strike, protocol.Take, protocol.Fence, protocol.Discard)
@@ -193,6 +207,16 @@ class ClaimMachine(RuleBasedStateMachine):
         claim = Claim(session=session, slots=1 if self.truth.slots is None else slots)
         begun = protocol.claim_any(claim) if session is None else protocol.claim_for_session(claim)
         caller = Caller(data.draw(st.integers(0, len(self.views) - 1)), claim, begun)
+        caller.send(None)
+        self.callers.append(caller)
+
+    @precondition(lambda self: self.truth.registrations)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        """Another replica takes a registration for one whose maker was killed, rightly or not."""
+        session = data.draw(st.sampled_from(sorted(self.truth.registrations)))
+        settling = protocol.settle(self.truth.registrations[session])
+        caller = Caller(0, Claim(), settling)
         caller.send(None)
         self.callers.append(caller)
 
@@ -240,14 +264,12 @@ class ClaimMachine(RuleBasedStateMachine):
             if sessions_of(pod):
                 session = data.draw(st.sampled_from(sorted(sessions_of(pod))))
                 for caller in self.callers:
-                    mine = caller.result is not None and uid_of(caller.result) == uid_of(pod)
-                    if mine and caller.claim.key == session:
-                        caller.result = None
+                    if caller.claim.key == session:
+                        caller.end(Candidate.of(pod))
                 self.truth.leave(pod, session)
         elif claim_state(pod) is ClaimState.ALLOCATED:
             for caller in self.callers:
-                if caller.result is not None and uid_of(caller.result) == uid_of(pod):
-                    caller.result = None  # that match is over
+                caller.end(Candidate.of(pod))
             if how == "release":
                 self.truth.delete(pod)
             else:
@@ -266,9 +288,8 @@ class ClaimMachine(RuleBasedStateMachine):
         pod = self.truth.read(Candidate.of(step.pod))
         if pod is not None and claim.key not in sessions_of(pod):
             for caller in self.callers:
-                mine = caller.result is not None and uid_of(caller.result) == uid_of(pod)
-                if mine and caller.claim.key == claim.key:
-                    caller.result = None
+                if caller.claim.key == claim.key:
+                    caller.end(Candidate.of(pod))
 
     def advance(self, caller: Caller, fate: str, data: st.DataObject | None = None) -> None:
         step = caller.step
@@ -375,6 +396,15 @@ class ClaimMachine(RuleBasedStateMachine):
         ]
         for session in SESSIONS:
             assert alive.count(session) <= 1, f"{session} has two servers"
+
+    @invariant()
+    def a_session_with_a_server_is_registered(self) -> None:
+        """Else a replica that has not seen the server yet would give it another."""
+        for pod in self.truth.pods.values():
+            if not pod["metadata"].get("deletionTimestamp"):
+                for session in sessions_of(pod):
+                    if not session.startswith("~"):
+                        assert session in self.truth.registrations, f"{session}: no registration"
 
     @invariant()
     def a_server_has_one_caller(self) -> None:

@@ -16,6 +16,7 @@ from podfleet.fleet.claiming.claims import Claims
 from podfleet.fleet.claiming.protocol import Discard
 from podfleet.fleet.claiming.releases import Releases
 from podfleet.fleet.claiming.seats import Seats
+from podfleet.fleet.claiming.strays import Strays
 from podfleet.fleet.events.stream import Events
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.gate import Gate
@@ -68,6 +69,7 @@ class Core:
         self.claims = Claims(spec.name, namespace, client, self.store)
         self.releases = Releases(spec, namespace, client, self.store)
         self.seats = Seats(self.claims)
+        self.strays = Strays(namespace, client, self.store)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
         self.gate = Gate(spec.name, namespace, client)
@@ -200,15 +202,22 @@ class Core:
         return None
 
     async def reconcile(self, timeout: float) -> tuple[str, ...]:
-        """Delete the servers that killed replicas left unclaimed; return their names.
+        """Remove what killed replicas left; return the names of the servers among it.
 
         Args:
-            timeout: Seconds to wait for servers of which it is not known yet.
+            timeout: Seconds to wait until it is known what that is.
         """
-        if self.replicas is not None:  # an unclaimed server is as it should be
-            await self.replicas.release_marks()
-            return ()
         deadline = time.monotonic() + timeout
+        strays = await self.strays.find()
+        deleted: list[str] = []
+        if self.replicas is None:
+            deleted = await self._delete_orphans(deadline)
+        else:  # an unclaimed server is as it should be
+            await self.replicas.release_all_marks(deadline)
+        await self.strays.end(strays, deadline)
+        return tuple(deleted)
+
+    async def _delete_orphans(self, deadline: float) -> list[str]:
         undecided = self.orphans.unclaimed(self.free.held)
         deleted = []
         while undecided:
@@ -223,7 +232,7 @@ class Core:
                 break
             if undecided:
                 await asyncio.sleep(_RECONCILE_PAUSE)
-        return tuple(deleted)
+        return deleted
 
     async def delete_unchanged(self, pod: Manifest) -> bool:
         """Delete a server unless somebody wrote to it since it was seen: perhaps by a claim.

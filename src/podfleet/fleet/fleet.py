@@ -538,14 +538,17 @@ class AsyncFleet:
         return call_with_each(self.events(), callback)
 
     async def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
-        """Delete the servers that killed backends started and left unclaimed.
+        """Remove what killed backends left, whatever they were doing.
 
         Safe beside any number of running backends: a server is left behind if it has been ready
         for five seconds and nobody claimed it, or has taken longer to become ready than its
-        starter was going to wait. Nothing is deleted that was written to since it was looked at.
+        starter was going to wait; a session's registration, if it has named a server for five
+        seconds that was not claimed for the session, or will not be. Over a `StatefulSet`, a mark
+        of a scale-down if it has been seen for 30 seconds. Nothing is deleted that was written to
+        since it was looked at.
 
         Args:
-            timeout: Seconds to wait until that is known of the servers there are now.
+            timeout: Seconds to wait until that is known of what there is now.
 
         Returns:
             The names of the servers deleted.

@@ -285,7 +285,7 @@ class Fleet:
         return call_with_each(EventIterator(self.own().events()), callback)
 
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:
-        """Delete what killed backends left unclaimed: see `AsyncFleet.reconcile`."""
+        """Remove what killed backends left: see `AsyncFleet.reconcile`."""
         return portal.run(self.own().reconcile(timeout))
 
     def scale(self, replicas: int, *, timeout: float = 30.0) -> int:

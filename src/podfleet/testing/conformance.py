@@ -13,6 +13,7 @@ import pytest
 
 from podfleet.errors import ConfigurationError, PodfleetError
 from podfleet.exposure import ExposureStrategy
+from podfleet.fleet.claiming import strays
 from podfleet.fleet.pool import orphans
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Cluster
@@ -207,6 +208,7 @@ class StrategyConformance:
         """After a restart and one reconcile nothing is left, and every port is free again."""
         # There is no other backend, which might be about to claim what is ready.
         monkeypatch.setattr(orphans, "_AFTER", 0.5)
+        monkeypatch.setattr(strays, "_AFTER", 0.5)
         place.grant(self._fleet(place))
         # The first to come to a StatefulSet writes other things than those after it.
         times = 1 if self.workload is None else 3

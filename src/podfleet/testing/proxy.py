@@ -81,13 +81,18 @@ class FaultyApi:
         kubeconfig: Names the API server that it stands before (in JSON, which is YAML).
         after_write: Called with 1 for the first write that the API server has carried out, 2
             for the second ...; before its answer is passed on.
+        after_answer: Likewise, when its answer has been passed on.
     """
 
     def __init__(
-        self, kubeconfig: Path, after_write: Callable[[int], None] = lambda _: None
+        self,
+        kubeconfig: Path,
+        after_write: Callable[[int], None] = lambda _: None,
+        after_answer: Callable[[int], None] = lambda _: None,
     ) -> None:
         config = json.loads(kubeconfig.read_text())
         self._after_write = after_write
+        self._after_answer = after_answer
         self._writes = 0
         upstream = config["clusters"][0]["cluster"]
         self._upstream = upstream["server"]
@@ -276,10 +281,13 @@ class FaultyApi:
                     await upstream.read()
                     self._cut(request)
                     return web.Response()
-                if request.method != "GET" and upstream.status < 400:
-                    self._writes += 1
-                    self._after_write(self._writes)
-                return await self._copy(request, upstream)
+                if request.method == "GET" or upstream.status >= 400:
+                    return await self._copy(request, upstream)
+                self._writes = number = self._writes + 1
+                self._after_write(number)
+                answer = await self._copy(request, upstream)
+                self._after_answer(number)
+                return answer
         except (ClientError, ConnectionError):
             self._cut(request)
             return web.Response(status=502)

@@ -40,6 +40,7 @@ __all__ = [
     "claim_for_session",
     "drive",
     "give_up",
+    "settle",
 ]
 
 
@@ -218,6 +219,23 @@ def give_up(claim: Claim, pod: Manifest, registration: Registration | None) -> G
         shown = yield Fence(shown)
     if registration is None or registration.candidate != candidate:
         return
-    # Another caller may have finished the claim: then the registration is that one's, too.
+    # Another caller may have finished the claim: then the registration is that one's.
     if standing(shown, candidate, registration.session) is Standing.OVER:
+        yield Strike(registration)
+
+
+def settle(registration: Registration) -> GivingUp:
+    """See to it that a registration whose maker was killed does not stay for nothing.
+
+    It stays if its session has the server. A maker that lives, and is slow, chooses again.
+
+    Args:
+        registration: A session's.
+    """
+    candidate = registration.candidate
+    pod: Manifest | None = yield Read(candidate)
+    while (now := standing(pod, candidate, registration.session)) is Standing.OPEN:
+        assert pod is not None
+        pod = yield Fence(pod)
+    if now is Standing.OVER:
         yield Strike(registration)

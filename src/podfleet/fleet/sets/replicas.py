@@ -35,6 +35,7 @@ from podfleet.model.workload import StatefulSet
 __all__ = ["Replicas"]
 
 _PAUSE = 1.0  # seconds between two looks, if nothing happens
+_LOOK = 0.2  # seconds between two looks into memory
 _MARK_LASTS = 30.0  # seconds; a scale-down takes its marked Pods within milliseconds
 _AGAIN = (0.05, 0.2)  # seconds between two tries of a scale-down that others wrote into
 
@@ -195,6 +196,15 @@ class Replicas:
             _, since = self._marked.get(uid_of(pod), ("", latest + 1))
             if since <= latest:
                 await self._unmark(pod)
+
+    async def release_all_marks(self, deadline: float) -> None:
+        """Do so until there are none, or until the deadline, by a clock that never goes back."""
+        while True:
+            is_late = time.monotonic() >= deadline
+            await self.release_marks()
+            if is_late or not self._marked:
+                return
+            await asyncio.sleep(_LOOK)
 
     async def _renew_free(self) -> None:
         """Have free servers of a former template come back with the set's present one."""
