@@ -14,9 +14,9 @@ import typer
 from podfleet.cli.load import fleets_of, load
 from podfleet.cli.where import Context, Kubeconfig, Namespace, cluster_of, move
 from podfleet.errors import ConfigurationError
-from podfleet.log import about
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.tend import tend
+from podfleet.log import about
 
 __all__ = ["run"]
 
