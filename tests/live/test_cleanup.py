@@ -215,6 +215,18 @@ def test_no_socket_is_left_open_when_the_event_loop_ends(backend: Backend) -> No
         gc.collect()  # an open socket would warn now, and a warning is an error
 
 
+def test_stopping_a_fleet_that_is_being_started_stops_it(backend: Backend) -> None:
+    async def start_and_stop() -> set[str]:
+        fleet = make(AsyncFleet, backend)
+        starting = asyncio.create_task(fleet.start())
+        await asyncio.sleep(0)  # it has begun
+        await fleet.stop()
+        await starting
+        return {task.get_name() for task in asyncio.all_tasks()}
+
+    assert not [name for name in asyncio.run(start_and_stop()) if name.startswith("podfleet")]
+
+
 def test_stopping_the_fleet_leaves_its_callers_own_tasks_alone(backend: Backend) -> None:
     """An ``allocate`` runs in its caller's task, which has other things to do afterwards."""
 

@@ -112,12 +112,13 @@ class Running:
             call.task.cancel()
         for call in calls:
             await call.over.wait()
-        upkeep, self._upkeep = self._upkeep, None
-        if upkeep is not None:
-            await upkeep.stop()
-        core, self._core = self._core, None
-        if core is not None:
-            await core.stop()
+        async with self._starting:  # what is being started is stopped too
+            upkeep, self._upkeep = self._upkeep, None
+            if upkeep is not None:
+                await upkeep.stop()
+            core, self._core = self._core, None
+            if core is not None:
+                await core.stop()
         self.stopped.set()
 
     async def allocate(
