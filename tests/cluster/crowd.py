@@ -36,7 +36,12 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
                 "labels": _LABEL,
             },
             "spec": {"taints": [{"key": "fake", "value": "true", "effect": "NoSchedule"}]},
-            "status": {"allocatable": room, "capacity": room},
+            "status": {
+                "allocatable": room,
+                "capacity": room,
+                # What kwok writes on the Pods, too; from a range that is nobody's (RFC 5737).
+                "addresses": [{"type": "InternalIP", "address": f"192.0.2.{number % 254 + 1}"}],
+            },
         }
         for number in range(count)
     ]
