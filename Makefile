@@ -73,6 +73,7 @@ bench: env ## Run the benchmarks on the test cluster
 	$(RUN) benchmarks.cold_allocate
 	$(RUN) benchmarks.warm_allocate
 	$(RUN) benchmarks.observability
+	$(RUN) benchmarks.tending
 
 .PHONY: bench-import
 bench-import: wheel ## Measure what `import podfleet` costs beyond the client's own import

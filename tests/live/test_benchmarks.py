@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cold_allocate, observability, table, warm_allocate
+from benchmarks import cold_allocate, observability, table, tending, warm_allocate
 from tests.cluster.fixtures import LiveCluster
 
 
@@ -41,6 +41,17 @@ def test_the_cost_of_observing_is_measured_as_it_says(
     cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = asyncio.run(observability.measure(cluster.kubeconfig, observability.QUICK))
+    table.report(lines)
+    said = capsys.readouterr().out
+    assert all(line.what in said for line in lines)
+    assert all(line.value > 0 for line in lines if line.base is not None)
+
+
+@pytest.mark.only("real", "its nodes are played by kwok")
+def test_the_benchmark_of_tending_measures_what_it_says(
+    cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = asyncio.run(tending.measure(cluster.kubeconfig, tending.QUICK))
     table.report(lines)
     said = capsys.readouterr().out
     assert all(line.what in said for line in lines)

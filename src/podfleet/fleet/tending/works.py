@@ -22,11 +22,11 @@ from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.names import new_server_name
 
-__all__ = ["Works"]
+__all__ = ["AT_ONCE", "Works"]
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 8  # writes in flight
+AT_ONCE = 8  # writes in flight
 _GOING = 60.0  # seconds for which what was deleted is not deleted again: it may be seen late
 _TOO_MANY = {Removal.SURPLUS, Removal.DRAINED}
 
@@ -72,12 +72,26 @@ class Works:
             count: How many.
             allowed: Returns how many may be made now.
         """
-        while count > 0 and await self._tender.take():
-            batch = min(count, allowed(), _AT_ONCE)
-            if batch <= 0:
-                return
-            count -= batch
-            await _all(self._make() for _ in range(batch))
+        left, making = count, 0
+        asking = asyncio.Lock()  # one of them asks whose turn it is, for all
+
+        async def one_after_the_other() -> None:
+            nonlocal left, making
+            while True:
+                async with asking:
+                    is_ours = await self._tender.take()
+                if not is_ours or left <= 0 or allowed() <= making:
+                    return
+                left, making = left - 1, making + 1
+                try:
+                    await self._make()
+                except BaseException:
+                    left = 0  # what one fails at, the others mostly would too
+                    raise
+                finally:
+                    making -= 1
+
+        await _all(one_after_the_other() for _ in range(AT_ONCE))
 
     def replace(self, name: str) -> None:
         """Remove a server whose numbers others have; goes on in the background."""
@@ -128,7 +142,7 @@ class Works:
 
 async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Do all, so many at once; raise what one of them raised when all are done."""
-    room = asyncio.Semaphore(_AT_ONCE)
+    room = asyncio.Semaphore(AT_ONCE)
 
     async def one(work: Coroutine[Any, Any, None]) -> None:
         async with room:

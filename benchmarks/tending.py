@@ -1,0 +1,165 @@
+"""How fast a tender fills a fleet, beside plain creates, and what it takes to tend a large one.
+
+    python -m benchmarks.tending [--quick] [--json FILE]
+
+Creates in flight are as many as the tender's own; both make the same Pods, in turns, in one run,
+on nodes that kwok plays.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import statistics
+import time
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from benchmarks.stage import Stage, crowded, in_turns, namespace
+from benchmarks.table import Line, report, write
+from podfleet import AsyncFleet, Cluster, HeadlessDNS
+from podfleet.fleet.spec import FleetSpec
+from podfleet.fleet.tally import Purpose
+from podfleet.fleet.tending.works import AT_ONCE
+from podfleet.kube import KubeClient
+from podfleet.kube.paths import pods
+from podfleet.model import ServerState
+from podfleet.model.manifest import name_of
+from podfleet.model.names import FLEET, new_server_name
+
+_NODES = 50
+_PATIENCE = 600.0  # seconds
+
+
+@frozen
+class Size:
+    """How much is measured.
+
+    Args:
+        fill: Servers of a fleet that is filled, in each round.
+        rounds: How many.
+        tended: Servers of the large fleet.
+        seconds: For how long that is tended.
+        rate: Matches a second that begin, and end, meanwhile.
+    """
+
+    fill: int = 1000
+    rounds: int = 2
+    tended: int = 5000
+    seconds: float = 60.0
+    rate: float = 5.0
+
+
+QUICK = Size(fill=20, rounds=1, tended=30, seconds=2.0)
+
+
+async def plainly(stage: Stage, client: KubeClient, count: int) -> float:
+    """Create Pods like a fleet's, of no fleet; return how many a second."""
+    spec = FleetSpec(name="plain", template=stage.template, exposure=HeadlessDNS())
+
+    def body() -> dict[str, object]:
+        pod = spec.pod(stage.namespace, new_server_name("plain"), ())
+        labels = {key: value for key, value in pod["metadata"]["labels"].items() if key != FLEET}
+        return {**pod, "metadata": {**pod["metadata"], "labels": labels | {"plain": "true"}}}
+
+    began = time.monotonic()
+    await in_turns(AT_ONCE, (client.create(pods(stage.namespace), body()) for _ in range(count)))
+    return count / (time.monotonic() - began)
+
+
+async def filled(fleet: AsyncFleet, count: int) -> float:
+    """Start a fleet that keeps so many; return how many a second were created."""
+    began = time.monotonic()
+    await fleet.start()
+    async with asyncio.timeout(_PATIENCE):
+        while fleet.tally.read().created.get(Purpose.READY, 0) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return count / (time.monotonic() - began)
+
+
+async def emptied(stage: Stage, client: KubeClient, selector: str) -> None:
+    """Delete what a round has made, and wait until it is gone."""
+    async with asyncio.timeout(_PATIENCE):
+        while left := [pod async for pod in stage.shown(client, selector)]:
+            paths = (pods(stage.namespace, name_of(pod)) for pod in left)
+            await in_turns(32, (client.delete(path, uid=None, grace=0) for path in paths))
+            await asyncio.sleep(1)
+
+
+def _keeping(stage: Stage, name: str, count: int) -> AsyncFleet:
+    fleet = stage.fleet(name)
+    fleet.spec = evolve(fleet.spec, ready=count)
+    return fleet
+
+
+async def tended(stage: Stage, size: Size) -> list[Line]:
+    """Tend a large fleet while matches begin and end; return what that takes."""
+    fleet = _keeping(stage, "large", size.tended)
+    rate = await filled(fleet, size.tended)
+    async with asyncio.timeout(_PATIENCE):
+        while fleet.statuses()[0].servers[ServerState.READY] < size.tended:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+    gc.collect()
+    before, used, began = _resident(), time.process_time(), time.monotonic()
+    matches = 0
+    while time.monotonic() < began + size.seconds:
+        await (await fleet.allocate()).release()
+        matches += 1
+        await asyncio.sleep(max(0.0, began + matches / size.rate - time.monotonic()))
+    share = (time.process_time() - used) / (time.monotonic() - began)
+    gc.collect()
+    grown = _resident() - before
+    await fleet.stop()
+    return [
+        Line(f"filling {size.tended}", rate, None, "/s"),
+        Line(f"tending {size.tended}, CPU", share * 100, None, "%"),
+        Line("memory, grown meanwhile", grown / 2**20, None, "MB"),
+    ]
+
+
+def _resident() -> float:
+    resident = int(Path("/proc/self/statm").read_text().split()[1])
+    return resident * os.sysconf("SC_PAGE_SIZE")
+
+
+async def measure(kubeconfig: Path, size: Size) -> list[Line]:
+    """Return the table's lines."""
+    client = KubeClient(Cluster(kubeconfig=kubeconfig))
+    rates: dict[str, list[float]] = {"plain": [], "tender": []}
+    try:
+        async with namespace(client) as place:
+            stage = Stage(kubeconfig, place, _NODES)
+            await plainly(stage, client, 2 * AT_ONCE)  # connections are opened
+            for number in range(size.rounds):
+                rates["plain"].append(await plainly(stage, client, size.fill))
+                await emptied(stage, client, "plain=true")
+                fleet = _keeping(stage, f"fill-{number}", size.fill)
+                rates["tender"].append(await filled(fleet, size.fill))
+                await fleet.stop()
+                await emptied(stage, client, f"{FLEET}=fill-{number}")
+            lines = await tended(stage, size)
+    finally:
+        await client.close()
+    middle = {what: statistics.median(values) for what, values in rates.items()}
+    return [
+        Line(f"filling {size.fill}", middle["tender"], middle["plain"], "/s", 0.9, at_least=True),
+        *lines,
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run on the test cluster."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that it runs")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    chosen = parser.parse_args(arguments)
+    with crowded(_NODES) as kubeconfig:
+        lines = asyncio.run(measure(kubeconfig, QUICK if chosen.quick else Size()))
+    report(lines)
+    if chosen.json:
+        write(lines, chosen.json)
+
+
+if __name__ == "__main__":
+    main()
