@@ -17,6 +17,8 @@ author = "The podfleet authors"
 copyright = author
 html_title = project
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
