@@ -37,7 +37,7 @@ def fleet_rules(stateful_set: str | None) -> tuple[Rule, ...]:
     diagnosis = (Rule("", ("pods/log",), ("get",)), Rule("", ("events",), ("list",)))
     # One for each session: where those meet who ask for it at the same instant. And one for the
     # fleet, which is patched: its holder tends it. They are listed by `reconcile` alone.
-    verbs = ("get", "list", "create", "delete", *(() if stateful_set else ("patch",)))
+    verbs = ("get", "list", "create", *(() if stateful_set else ("patch",)), "delete")
     sessions = Rule("coordination.k8s.io", ("leases",), verbs)
     if stateful_set is None:
         pods = Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete"))
