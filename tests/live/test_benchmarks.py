@@ -9,6 +9,14 @@ from benchmarks import cold_allocate, observability, table, tending, warm_alloca
 from tests.cluster.fixtures import LiveCluster
 
 
+def check(lines: list[table.Line], capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that each line is told, and was measured."""
+    table.report(lines)
+    said = capsys.readouterr().out
+    assert all(line.what in said for line in lines)
+    assert all(line.value > 0 for line in lines if line.base is not None)
+
+
 @pytest.mark.only("real", "it compares with kubectl, on the cluster that figures are told of")
 def test_the_cold_benchmark_measures_what_it_says(
     cluster: LiveCluster, capsys: pytest.CaptureFixture[str]
@@ -28,12 +36,9 @@ def test_the_warm_benchmark_measures_what_it_says(
     cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = asyncio.run(warm_allocate.measure(cluster.kubeconfig, warm_allocate.QUICK))
-    table.report(lines)
-    said = capsys.readouterr().out
-    assert all(line.what in said for line in lines)
+    check(lines, capsys)
     (doubles,) = [line.value for line in lines if line.what.endswith("given twice")]
     assert doubles == 0
-    assert all(line.value > 0 for line in lines if line.base is not None)
 
 
 @pytest.mark.only("real", "its nodes are played by kwok")
@@ -41,10 +46,7 @@ def test_the_cost_of_observing_is_measured_as_it_says(
     cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = asyncio.run(observability.measure(cluster.kubeconfig, observability.QUICK))
-    table.report(lines)
-    said = capsys.readouterr().out
-    assert all(line.what in said for line in lines)
-    assert all(line.value > 0 for line in lines if line.base is not None)
+    check(lines, capsys)
 
 
 @pytest.mark.only("real", "its nodes are played by kwok")
@@ -52,7 +54,4 @@ def test_the_benchmark_of_tending_measures_what_it_says(
     cluster: LiveCluster, crowd: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = asyncio.run(tending.measure(cluster.kubeconfig, tending.QUICK))
-    table.report(lines)
-    said = capsys.readouterr().out
-    assert all(line.what in said for line in lines)
-    assert all(line.value > 0 for line in lines if line.base is not None)
+    check(lines, capsys)

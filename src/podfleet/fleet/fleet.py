@@ -31,7 +31,7 @@ from podfleet.fleet.running import START_TIMEOUT, Running
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Attempt, Tally
 from podfleet.fleet.tend import tend
-from podfleet.fleet.trace import span
+from podfleet.fleet.trace import of_pod, span
 from podfleet.kube import Cluster, KubeClient
 from podfleet.manifests import administration
 from podfleet.model import (
@@ -617,7 +617,7 @@ class AsyncFleet:
                 pod = core.store.get(server) or await core.read(server)
             if pod is None:
                 return
-            traced.tell({"k8s.pod.name": name_of(pod), "k8s.namespace.name": core.namespace})
+            traced.tell(of_pod(name_of(pod), core.namespace))
             session = await core.releases.release(pod, keep=recycle)
             if session is not None:
                 core.in_background(core.claims.strike(session))

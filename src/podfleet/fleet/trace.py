@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TypeAlias
 
-__all__ = ["Attributes", "Span", "SpanMaker", "send_spans_to", "span"]
+__all__ = ["Attributes", "Span", "SpanMaker", "of_pod", "send_spans_to", "span"]
 
 Attributes: TypeAlias = Mapping[str, str | int | bool]
 
@@ -32,19 +31,8 @@ class _Silence:
     def tell(self, attributes: Attributes) -> None:
         pass
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-
-_SILENCE = _Silence()
+_SILENCE = nullcontext(_Silence())
 _maker: SpanMaker | None = None
 
 
@@ -68,3 +56,8 @@ def span(what: str, fleet: str, session: str | None = None) -> AbstractContextMa
     if session is not None:
         attributes["podfleet.session"] = session
     return _maker.span(f"podfleet.{what}", attributes)
+
+
+def of_pod(name: str, namespace: str) -> dict[str, str]:
+    """Return the attributes that name a Pod, in the words that OpenTelemetry has for them."""
+    return {"k8s.pod.name": name, "k8s.namespace.name": namespace}

@@ -13,7 +13,7 @@ from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.turns import Turns
 from podfleet.fleet.pool.free import Wish
-from podfleet.fleet.trace import Attributes
+from podfleet.fleet.trace import Attributes, of_pod
 from podfleet.log import about
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import name_of
@@ -40,10 +40,9 @@ class Allocated(NamedTuple):
 
     @property
     def attributes(self) -> Attributes:
-        """What a span tells of it; of Pods in the words that OpenTelemetry has for them."""
+        """What a span tells of it."""
         return {
-            "k8s.pod.name": name_of(self.pod),
-            "k8s.namespace.name": str(self.pod["metadata"]["namespace"]),
+            **of_pod(name_of(self.pod), str(self.pod["metadata"]["namespace"])),
             "podfleet.warm": self.warm,
             "podfleet.lost_races": self.lost_races,
         }

@@ -232,7 +232,7 @@ class Claim:
 
     def has_slots_of(self, pod: Manifest) -> bool:
         """Return whether slots of a shared Pod are this claim's: nobody else has its own name."""
-        return self.key in sessions_of(pod) and (self.session is None or was_by(pod, self.id))
+        return self.holds(pod) or (self.session is None and self.key in sessions_of(pod))
 
     @property
     def key(self) -> str:
