@@ -9,13 +9,13 @@ on nodes that kwok plays.
 import argparse
 import asyncio
 import gc
-import os
 import statistics
 import time
 from pathlib import Path
 
 from attrs import evolve, frozen
 
+from benchmarks.figures import resident
 from benchmarks.stage import Stage, crowded, in_turns, namespace
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, HeadlessDNS
@@ -101,7 +101,7 @@ async def tended(stage: Stage, size: Size) -> list[Line]:
         while fleet.statuses()[0].servers[ServerState.READY] < size.tended:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
     gc.collect()
-    before, used, began = _resident(), time.process_time(), time.monotonic()
+    before, used, began = resident(), time.process_time(), time.monotonic()
     matches = 0
     while time.monotonic() < began + size.seconds:
         await (await fleet.allocate()).release()
@@ -109,18 +109,13 @@ async def tended(stage: Stage, size: Size) -> list[Line]:
         await asyncio.sleep(max(0.0, began + matches / size.rate - time.monotonic()))
     share = (time.process_time() - used) / (time.monotonic() - began)
     gc.collect()
-    grown = _resident() - before
+    grown = resident() - before
     await fleet.stop()
     return [
         Line(f"filling {size.tended}", rate, None, "/s"),
         Line(f"tending {size.tended}, CPU", share * 100, None, "%"),
         Line("memory, grown meanwhile", grown / 2**20, None, "MB"),
     ]
-
-
-def _resident() -> float:
-    resident = int(Path("/proc/self/statm").read_text().split()[1])
-    return resident * os.sysconf("SC_PAGE_SIZE")
 
 
 async def measure(kubeconfig: Path, size: Size) -> list[Line]:

@@ -8,7 +8,6 @@ Everything is measured in one run, in turns, so that what else the machine does 
 import argparse
 import asyncio
 import gc
-import os
 import random
 import statistics
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 from attrs import frozen
 
-from benchmarks.figures import quantile
+from benchmarks.figures import quantile, resident
 from benchmarks.stage import PLAIN, Stage, crowded, in_turns, namespace
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
@@ -338,21 +337,16 @@ def start_large(_: int, meet: Callable[[], None], stage: Stage, size: Size) -> d
         fleet = stage.fleet("large")
         await client.connect()
         gc.collect()
-        empty = _resident()
+        empty = resident()
         started = await timed(fleet.allocate)
         gc.collect()
-        full = _resident()
+        full = resident()
         listed = await timed(pages)
         await fleet.stop()
         await client.close()
         return {"start": started, "list": listed, "memory": (full - empty) / size.large / 1024}
 
     return asyncio.run(run())
-
-
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def starting(stage: Stage, client: KubeClient, size: Size) -> list[Line]:

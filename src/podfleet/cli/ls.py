@@ -26,8 +26,6 @@ from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["ls"]
 
-_PAGE = 500
-
 
 def ls(
     fleet: Annotated[
@@ -88,12 +86,4 @@ async def _with_endpoints(fleet: AsyncFleet) -> list[GameServer]:
 
 
 async def _pods(client: KubeClient, namespace: str, selector: str) -> Sequence[Manifest]:
-    found: list[Manifest] = []
-    query = {"labelSelector": selector, "limit": str(_PAGE)}
-    while True:
-        page = await client.page(pods(namespace), query)
-        found += page
-        following = page.metadata.get("continue")
-        if not following:
-            return found
-        query["continue"] = following
+    return [pod async for pod in client.objects(pods(namespace), {"labelSelector": selector})]

@@ -48,6 +48,7 @@ __all__ = ["KubeClient"]
 _CLOSE_TIMEOUT = 1.0  # seconds for connections to end
 _CONNECT_TIMEOUT = 5.0  # seconds
 _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
+_PAGE = "500"  # objects
 _GATHER = 0.05  # seconds; see `_Gatherer`
 _SUSPICIOUS = 3.0  # seconds in vain, after which a watch that was silent meanwhile is doubted
 
@@ -170,6 +171,17 @@ class KubeClient:
             with attempt:
                 return Page((await self._send("GET", path, query)).decode())
         raise AssertionError("unreachable: the last try raises")
+
+    async def objects(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[Manifest, None]:
+        """Yield all objects of a collection, page by page."""
+        asked = {**query, "limit": _PAGE}
+        while True:
+            page = await self.page(path, asked)
+            for shown in page:
+                yield shown
+            if not (onward := page.metadata.get("continue")):
+                return
+            asked["continue"] = str(onward)
 
     async def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """Return a text, such as a container's log; tried once."""

@@ -24,7 +24,6 @@ from podfleet.model.slots import sessions_of
 __all__ = ["Stray", "Strays"]
 
 _AFTER = 5.0  # seconds; a caller that lives claims within milliseconds of its registration
-_PAGE = "500"
 
 
 @frozen
@@ -59,15 +58,8 @@ class Strays:
     async def find(self) -> list[Stray]:
         """Return those of this fleet's servers, under whosever name they were made."""
         path = registrations(self._namespace, "")
-        query = {"labelSelector": SESSION, "limit": _PAGE}
-        found = []
-        while True:
-            page = await self._client.page(path, query)
-            found += [self._stray(shown) for shown in page if self._serves_nobody(shown)]
-            token = page.metadata.get("continue")
-            if not token:
-                return found
-            query["continue"] = token
+        shown = self._client.objects(path, {"labelSelector": SESSION})
+        return [self._stray(lease) async for lease in shown if self._serves_nobody(lease)]
 
     async def end(self, strays: list[Stray], deadline: float) -> None:
         """Remove those that serve nobody still.
