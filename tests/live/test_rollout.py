@@ -84,7 +84,7 @@ def test_of_two_templates_the_newer_wins_once(
 
             first.roll_out()  # back
             eventually(lambda: free(backend) == {first.revision: 3}, 90)
-            assert first.rollout_status().complete
+            eventually(lambda: first.rollout_status().complete)
             eventually(lambda: not second.rollout_status().is_present)
     said = [one.getMessage() for one in caplog.records if "newer template" in one.getMessage()]
     assert any(first.revision in message for message in said)

@@ -326,12 +326,14 @@ class KubeClient:
             self._heard.pop(response, None)
             response.close()
 
-    def _doubt_watches(self, since: float) -> None:
+    def _doubt_watches(self) -> None:
         """Cut the watches that were silent while a request got no answer: they are opened anew.
 
         What forgets one connection forgets them all, and a watch that is half-open is silent, as
-        one on which nothing happens. Its own silence is noticed much later.
+        one on which nothing happens. Its own silence is noticed much later. What was under way
+        when the request began came still, so that the last moments count.
         """
+        since = time.monotonic() - _SUSPICIOUS
         for response in [one for one, heard in self._heard.items() if heard < since]:
             response.close()
 
@@ -406,7 +408,7 @@ class KubeClient:
                 response.release()
         except (TransportError, asyncio.CancelledError):
             if time.monotonic() - began > _SUSPICIOUS:
-                self._doubt_watches(began)
+                self._doubt_watches()
             raise
 
     async def _open(

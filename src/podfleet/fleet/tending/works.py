@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from podfleet.errors import ApiError
 from podfleet.fleet.claiming.claim import Claim
@@ -63,7 +63,7 @@ class Works:
 
     async def remove(self, servers: Iterable[tuple[Manifest, Reason]]) -> None:
         """Delete servers as they were seen: whatever is written on one since then spares it."""
-        await _all(self._remove(pod, why) for pod, why in servers)
+        await _all(partial(self._remove, pod, why) for pod, why in servers)
 
     async def create(self, count: int, allowed: Callable[[], int]) -> None:
         """Make so many servers, as far as that is allowed, and while it is this replica's turn.
@@ -91,7 +91,7 @@ class Works:
                 finally:
                     making -= 1
 
-        await _all(one_after_the_other() for _ in range(AT_ONCE))
+        await _all([one_after_the_other] * AT_ONCE)
 
     def replace(self, name: str) -> None:
         """Remove a server whose numbers others have; goes on in the background."""
@@ -140,13 +140,13 @@ class Works:
             core.free.let_go(name)
 
 
-async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _all(works: Iterable[Callable[[], Awaitable[None]]]) -> None:
     """Do all, so many at once; raise what one of them raised when all are done."""
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(work: Coroutine[Any, Any, None]) -> None:
+    async def one(work: Callable[[], Awaitable[None]]) -> None:
         async with room:
-            await work
+            await work()
 
     done = await asyncio.gather(*map(one, works), return_exceptions=True)
     for error in done:
