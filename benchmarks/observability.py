@@ -11,10 +11,11 @@ import argparse
 import asyncio
 import logging
 import os
+import random
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from opentelemetry.sdk.trace import TracerProvider
@@ -56,34 +57,31 @@ def observed(provider: TracerProvider, handler: logging.Handler) -> Iterator[Non
 
 async def in_turns(
     stage: Stage, client: KubeClient, fleet: AsyncFleet, count: int
-) -> tuple[dict[bool, list[float]], dict[bool, float]]:
-    """Return the seconds of each call, and this process's CPU seconds together, on and off."""
+) -> tuple[dict[bool, list[float]], dict[bool, list[float]]]:
+    """Return the seconds of each call, and this process's CPU seconds meanwhile, on and off."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    busy = dict.fromkeys((True, False), 0.0)
+    busy: dict[bool, list[float]] = {True: [], False: []}
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_Nowhere()))
     with Path(os.devnull).open("w") as nowhere:  # noqa: ASYNC230  (it blocks nobody)
         handler = logging.StreamHandler(nowhere)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s %(podfleet_server)s"))
-        for turn in range(2 * count + 20):  # the first ones open connections
-            on = turn % 2 == 0
-            if on:
-                with observed(provider, handler):
-                    taken, used = await _one(fleet, turn)
-            else:
-                taken, used = await _one(fleet, turn)
-            if turn >= 20:
-                seconds[on].append(taken)
-                busy[on] += used
-            for server in await fleet.servers("allocated"):
-                await stage.free(client, server.name)
+        for turn in range(count + 10):  # the first ones open connections
+            for on in random.sample((True, False), 2):  # what comes in a rhythm meets both
+                with observed(provider, handler) if on else nullcontext():
+                    taken, used = await _one(fleet)
+                if turn >= 10:
+                    seconds[on].append(taken)
+                    busy[on].append(used)
+                for server in await fleet.servers("allocated"):
+                    await stage.free(client, server.name)
     provider.shutdown()
     return seconds, busy
 
 
-async def _one(fleet: AsyncFleet, turn: int) -> tuple[float, float]:
+async def _one(fleet: AsyncFleet) -> tuple[float, float]:
     began, used = time.perf_counter(), time.process_time()
-    await fleet.allocate(f"match {turn}")
+    await fleet.allocate()
     return time.perf_counter() - began, time.process_time() - used
 
 
@@ -110,12 +108,14 @@ async def measure(kubeconfig: Path, count: int) -> list[Line]:
     finally:
         await client.close()
     middle = {on: statistics.median(times) * 1000 for on, times in seconds.items()}
-    added = (busy[True] - busy[False]) / count + counting()
+    cpu = {on: statistics.median(times) * 1000 for on, times in busy.items()}
+    counted = counting() * 1000
+    added = cpu[True] - cpu[False] + counted
     return [
-        Line("allocate for a session, p50", middle[True], middle[False], "ms"),
-        Line("its CPU", busy[True] / count * 1000, busy[False] / count * 1000, "ms"),
-        Line("counting it", counting() * 1e6, None, "us"),
-        Line("all that is added, of its p50", added * 1000 / middle[False] * 100, None, "%", 3.0),
+        Line("allocate, p50", middle[True], middle[False], "ms"),
+        Line("its CPU, p50", cpu[True], cpu[False], "ms"),
+        Line("counting it", counted * 1000, None, "us"),
+        Line("all that is added, of its p50", added / middle[False] * 100, None, "%", 3.0),
     ]
 
 

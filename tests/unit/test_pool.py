@@ -3,22 +3,27 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podfleet.fleet.pool.choice import Choice
 from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.pool.packing import Packing, Pool
 from podfleet.fleet.pool.ranking import Ranking, Value
 from podfleet.fleet.pool.sharing import SlotPool
-from podfleet.fleet.pool.width import Width
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Store
 from podfleet.model import GameServer, Manifest
 from podfleet.model.names import REVISION, STATE
 
 NODES = ("a", "b", "c")
+
+
+def choice(replica: str = "me", clock: Callable[[], float] = lambda: 0.0) -> Choice:
+    return Choice(replica, random.Random(replica), clock)
 
 
 STORY = st.lists(
@@ -33,7 +38,7 @@ STORY = st.lists(
 
 @given(STORY, st.sampled_from(["packed", "spread"]))
 def test_the_order_of_the_nodes(story: list[tuple[str, int, str]], packing: Packing) -> None:
-    pool = Pool(packing, Width(), random.Random(0))
+    pool = Pool(packing, choice(), random.Random(0))
     free: dict[str, str] = {}
     allocated: Counter[str] = Counter()
     for what, number, node in story:
@@ -63,18 +68,55 @@ def test_the_order_of_the_nodes(story: list[tuple[str, int, str]], packing: Pack
 
 
 def test_lost_races_widen_the_choice_and_won_ones_narrow_it() -> None:
-    width = Width()
-    pool = Pool("packed", width, random.Random(0))
+    chosen = choice()
+    pool = Pool("packed", chosen, random.Random(0))
     pool.allocate("a", 1)
     for node in NODES:
         pool.put(f"on-{node}", node)
     assert {pool.best() for _ in range(50)} == {"on-a"}
-    width.lost()
-    width.lost()
+    chosen.lost()
+    chosen.lost()
     assert {pool.best() for _ in range(50)} == {"on-a", "on-b", "on-c"}
     for _ in range(200):
-        width.won()
+        chosen.won()
     assert {pool.best() for _ in range(50)} == {"on-a"}
+
+
+def test_replicas_that_have_met_never_choose_the_same_while_their_shares_last() -> None:
+    replicas = [choice(name) for name in "abcd"]
+    for one in replicas:
+        for name in "abcd":
+            one.met(name)
+    order = [f"server-{number}" for number in range(200)]
+    for _ in range(30):  # each chooses before it has seen what the others chose
+        chosen = {one.among(order) or "none" for one in replicas}
+        assert len(chosen) == 4
+        assert max(map(order.index, chosen)) < 25  # nor does one go far for its own
+        order = [name for name in order if name not in chosen]
+
+
+@given(st.sets(st.text("abc", min_size=1), max_size=40), st.sets(st.sampled_from("xyz")))
+def test_there_is_a_choice_as_long_as_there_are_servers(names: set[str], others: set[str]) -> None:
+    one, order = choice(), sorted(names)
+    for other in others:
+        one.met(other)
+    while order:
+        order.remove(one.among(order) or "none")
+    assert one.among(order) is None
+
+
+def test_a_replica_that_claims_no_more_has_no_share() -> None:
+    now = 0.0
+    one = choice("me", lambda: now)
+    order = [f"server-{number}" for number in range(9)]
+    assert one.among(order) == order[0]
+    first = 0
+    for name in ("r", "s", "t"):
+        one.met(name)
+        first = max(first, order.index(one.among(order) or "none"))
+    assert first > 0  # the best was another's
+    now = 61.0
+    assert one.among(order) == order[0]
 
 
 @given(
@@ -190,7 +232,7 @@ def value_of(server: GameServer) -> float:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 4)), max_size=30))
 def test_the_lowest_value_goes_first(story: list[tuple[int, int]]) -> None:
-    pool = Ranking(value_of, Width(), random.Random(0))
+    pool = Ranking(value_of, choice())
     free: dict[str, int] = {}
     for number, value in story:
         name = f"server-{number}"
@@ -209,7 +251,7 @@ def test_the_lowest_value_goes_first(story: list[tuple[int, int]]) -> None:
 
 
 def test_a_server_for_which_the_function_fails_goes_last(caplog: pytest.LogCaptureFixture) -> None:
-    pool = Ranking(value_of, Width(), random.Random(0))
+    pool = Ranking(value_of, choice())
     pool.put(ranked("odd", "nonsense"))
     assert "odd goes last" in caplog.text
     pool.put(ranked("none", math.nan))
@@ -221,10 +263,10 @@ def test_a_server_for_which_the_function_fails_goes_last(caplog: pytest.LogCaptu
 
 
 def test_lost_races_widen_the_choice_of_ranked_servers() -> None:
-    width = Width()
-    pool = Ranking(value_of, width, random.Random(0))
+    chosen = choice()
+    pool = Ranking(value_of, chosen)
     for value in range(5):
         pool.put(ranked(f"server-{value}", value))
     assert {pool.best() for _ in range(50)} == {"server-0"}
-    width.lost()
+    chosen.lost()
     assert {pool.best() for _ in range(50)} == {"server-0", "server-1"}

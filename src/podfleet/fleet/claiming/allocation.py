@@ -111,7 +111,7 @@ class Allocation:
             claiming = protocol.claim_for_session(self._claim)
         pod = await protocol.drive(claiming, self._carry_out)
         core = self._members.of(pod)
-        core.free.width.won()
+        core.free.choice.won()
         hand = self._hand
         if hand is None or hand.pod is None or name_of(pod) != name_of(hand.pod):
             return pod, await core.exposer.until_exposed(pod, fresh=True)
@@ -197,7 +197,7 @@ class Allocation:
     async def _lose(self, hand: Hand) -> None:
         """Go on after another replica was faster."""
         self.lost_races += 1
-        hand.core.free.width.lost()
+        hand.core.free.choice.lost()
         hand.core.tally.lost_race()
         self._let_go()
         if hand.core.replicas is not None:

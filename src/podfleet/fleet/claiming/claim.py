@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -17,6 +16,7 @@ from typing import Any, Self
 from attrs import field, frozen
 
 from podfleet.fleet.claiming.disruption import follow_state
+from podfleet.fleet.claiming.replica import claim_id
 from podfleet.kube.paths import pointer
 from podfleet.model import GameServerTemplate, Manifest, names
 from podfleet.model.manifest import annotations_of, labels_of, name_of, parse_time, uid_of
@@ -187,7 +187,7 @@ class Claim:
         limit: Seconds after which the kubelet ends the server.
         slots: How many slots of a server that is shared.
         reserve: Seconds for which it is only reserved; ``None`` to allocate it.
-        id: Tells this claim from every other: a lost reply from a lost race.
+        id: Tells this claim from every other, a lost reply from a lost race, and who made it.
     """
 
     session: str | None = None
@@ -197,7 +197,7 @@ class Claim:
     limit: float | None = None
     slots: int = 1
     reserve: float | None = None
-    id: str = field(factory=lambda: uuid.uuid4().hex)
+    id: str = field(factory=claim_id)
 
     def patch(self, pod: Manifest, now: datetime) -> list[dict[str, Any]]:
         """Return the JSON patch that claims this Pod if nobody has: see `transition`."""

@@ -10,15 +10,16 @@ from itertools import islice
 from attrs import frozen
 
 from podfleet.fleet.claiming.claim import has_room, is_claimable, turn_of
+from podfleet.fleet.claiming.replica import own_replica, replica_of
+from podfleet.fleet.pool.choice import Choice
 from podfleet.fleet.pool.packing import Packing, Selector, matches
 from podfleet.fleet.pool.ranking import Value
 from podfleet.fleet.pool.tiers import Pools, Tiers, node_of
-from podfleet.fleet.pool.width import Width
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Store
 from podfleet.model import Manifest, Verdict
 from podfleet.model.manifest import annotations_of, name_of
-from podfleet.model.names import PATIENCE, REVISION
+from podfleet.model.names import CLAIM, PATIENCE, REVISION
 from podfleet.model.server import ClaimState, claim_state, server_from_pod
 from podfleet.model.slots import free_slots, has_slots
 from podfleet.waiters.diagnosis import diagnose
@@ -74,7 +75,7 @@ class FreeServers:
         self._present: Selector = frozenset({(REVISION, revision)})
         self._chance = chance or random.Random()
         self._packing = packing
-        self.width = Width()
+        self.choice = Choice(own_replica(), self._chance)
         self._pools: OrderedDict[Selector, Tiers] = OrderedDict()
         self._cordoned: set[str] = set()  # nodes
         self._node_of: dict[str, str] = {}
@@ -291,7 +292,7 @@ class FreeServers:
             selector |= self._present
         tiers = self._pools.get(selector)
         if tiers is None:
-            tiers = Tiers.of(self._packing, self.width, self._chance)
+            tiers = Tiers.of(self._packing, self.choice, self._chance)
             self._pools[selector] = tiers
             self._fill(tiers, selector)
             while len(self._pools) > _SELECTORS:
@@ -340,6 +341,8 @@ class FreeServers:
             node = node_of(pod)
             if not matches(pod, self._present):
                 self._outdated_taken.add(name)
+            if name in self._offered and (claim := annotations_of(pod).get(CLAIM)):  # till now
+                self.choice.met(replica_of(claim))
         else:
             self._outdated_taken.discard(name)
         before = self._allocated.get(name)

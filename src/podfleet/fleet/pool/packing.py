@@ -1,6 +1,6 @@
 """`Pool`: free servers, and which of them to take next. Pure.
 
-Which is first is a matter of packing; which of the best is taken is left to chance: see `Width`.
+Which is first is a matter of packing; which of the best it is, `Choice` says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from podfleet.fleet.pool.bag import Bag
-from podfleet.fleet.pool.width import Width
+from podfleet.fleet.pool.choice import Choice
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of
 
@@ -36,18 +36,18 @@ class Pool:
     Args:
         packing: ``"packed"``: the node with the most allocated servers first, so that others
             become empty; ``"spread"``: the one with the fewest.
-        width: Among how many chance decides.
+        choice: Which of the best it is.
         chance: Where randomness comes from.
     """
 
-    def __init__(self, packing: Packing, width: Width, chance: random.Random) -> None:
+    def __init__(self, packing: Packing, choice: Choice, chance: random.Random) -> None:
         self._packing = packing
         self._chance = chance
         self._free: dict[str, Bag] = {}
         self._node_of: dict[str, str] = {}
         self._allocated: dict[str, int] = {}
         self._order: list[tuple[int, int, str]] = []
-        self._width = width
+        self._choice = choice
 
     def __len__(self) -> int:
         return len(self._node_of)
@@ -83,22 +83,14 @@ class Pool:
 
     def best(self) -> str | None:
         """Return one of the best servers, which stays there; ``None`` if there is none."""
-        if not self._node_of:
-            return None
-        counted, among = 0, []
-        nodes = reversed(self._order) if self._packing == "packed" else iter(self._order)
-        for _, _, node in nodes:
-            among.append(node)
-            counted += len(self._free[node])
-            if counted >= self._width.servers:
-                break
-        index = self._chance.randrange(counted)
-        for node in among:
+        return self._choice.among(self._in_order())
+
+    def _in_order(self) -> Iterator[str]:
+        """Yield the servers in the order in which they are to be taken."""
+        for _, _, node in reversed(self._order) if self._packing == "packed" else self._order:
             bag = self._free[node]
-            if index < len(bag):
-                return bag[index]
-            index -= len(bag)
-        raise AssertionError("unreachable: the index is below the sum")
+            first = self._chance.randrange(len(bag))
+            yield from (bag[(first + index) % len(bag)] for index in range(len(bag)))
 
     @contextmanager
     def _reordering(self, node: str) -> Iterator[None]:

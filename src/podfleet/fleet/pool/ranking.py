@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from podfleet.fleet.pool.width import Width
+from podfleet.fleet.pool.choice import Choice
 from podfleet.log import about
 from podfleet.model import GameServer, Manifest
 from podfleet.model.manifest import name_of
@@ -31,16 +30,14 @@ class Ranking:
 
     Args:
         value: The user's function.
-        width: Among how many chance decides.
-        chance: Where randomness comes from.
+        choice: Which of the best it is.
     """
 
-    def __init__(self, value: Value, width: Width, chance: random.Random) -> None:
+    def __init__(self, value: Value, choice: Choice) -> None:
         self._value = value
-        self._chance = chance
         self._order: list[tuple[float, str]] = []
         self._value_of: dict[str, float] = {}
-        self._width = width
+        self._choice = choice
 
     def __contains__(self, server: str) -> bool:
         return server in self._value_of
@@ -67,10 +64,7 @@ class Ranking:
 
     def best(self) -> str | None:
         """Return one of the best servers, which stays there; ``None`` if there is none."""
-        if not self._order:
-            return None
-        among = min(len(self._order), self._width.servers)
-        return self._order[self._chance.randrange(among)][1]
+        return self._choice.among(name for _, name in self._order)
 
     def _ask(self, pod: Manifest) -> float:
         """Return a server's value; the last of all if the function fails for it."""

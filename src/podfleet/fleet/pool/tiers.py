@@ -7,10 +7,10 @@ from typing import Self
 
 from attrs import frozen
 
+from podfleet.fleet.pool.choice import Choice
 from podfleet.fleet.pool.packing import Packing, Pool
 from podfleet.fleet.pool.ranking import Ranking, Value
 from podfleet.fleet.pool.sharing import SlotPool
-from podfleet.fleet.pool.width import Width
 from podfleet.model import Manifest
 from podfleet.model.slots import free_slots, has_slots
 
@@ -25,13 +25,9 @@ class Pools:
     shared: SlotPool
 
     @classmethod
-    def of(cls, packing: Packing | Value, width: Width, chance: random.Random) -> Self:
+    def of(cls, packing: Packing | Value, choice: Choice, chance: random.Random) -> Self:
         """Return empty ones."""
-        whole: Pool | Ranking
-        if callable(packing):
-            whole = Ranking(packing, width, chance)
-        else:
-            whole = Pool(packing, width, chance)
+        whole = Ranking(packing, choice) if callable(packing) else Pool(packing, choice, chance)
         return cls(whole, SlotPool(chance))
 
     def __contains__(self, name: str) -> bool:
@@ -60,9 +56,9 @@ class Tiers:
     cordoned: Pools
 
     @classmethod
-    def of(cls, packing: Packing | Value, width: Width, chance: random.Random) -> Self:
+    def of(cls, packing: Packing | Value, choice: Choice, chance: random.Random) -> Self:
         """Return empty ones: see `Pool`, or `Ranking`."""
-        return cls(Pools.of(packing, width, chance), Pools.of(packing, width, chance))
+        return cls(Pools.of(packing, choice, chance), Pools.of(packing, choice, chance))
 
     def __contains__(self, name: str) -> bool:
         return name in self.open or name in self.cordoned
