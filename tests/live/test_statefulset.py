@@ -19,9 +19,11 @@ from podfleet import (
 )
 from podfleet.fleet.sets import replicas
 from podfleet.kube.paths import object_path
+from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
 from tests.cluster.naming import resolve
 from tests.live.arena import ANY_NODE, eventually, make, over_udp, template
+from tests.live.faults import faulty
 
 
 def over(backend: Backend, workload: StatefulSet, **changes: Any) -> Fleet:
@@ -70,6 +72,17 @@ def test_names_are_those_of_the_kubernetes_documentation(backend: Backend) -> No
         assert again.uid != first.uid
         assert_answers(again)
         assert replicas_of(backend) == 1  # it was waited for: no other was added
+
+
+def test_a_server_whose_end_the_watch_has_not_shown_yet_is_waited_for(backend: Backend) -> None:
+    with faulty(backend) as (api, behind), over(behind, StatefulSet(replicas=1)) as fleet:
+        first = fleet.allocate(timeout=60)
+        eventually(lambda: api.watching)
+        api.fail(Fault("GET", r"/pods\?.*watch=true", delay=3.0))
+        api.cut_watches()
+        first.release()
+        again = fleet.allocate(timeout=60)
+        assert (again.name, replicas_of(backend)) == (first.name, 1)
 
 
 def test_the_lowest_free_number_is_allocated_first(backend: Backend) -> None:

@@ -224,20 +224,24 @@ class Replicas:
         return [pod for pod in pods if is_claimable(pod) and is_outdated(pod, self._revision)]
 
     async def _grow(self, spoken_for: int) -> None:
-        """Add as many replicas as callers wait for in vain, within the limit."""
+        """Add as many replicas as callers wait for in vain, within the limit.
+
+        What the watch does not show yet, as a server that has just been released, counts too: one
+        too many would stay.
+        """
         async with self._growing:
-            if not self._lacking(spoken_for):
+            if not self._lacking(self.pods, spoken_for):
                 return
             found = await self._read()
-            lacking = self._lacking(spoken_for)
+            lacking = self._lacking(await self._list(), spoken_for)
             target = self._replicas + lacking
             if self._limit is not None:
                 target = min(target, self._limit)
             if target > self._replicas:
                 await self._resize(found, target)
 
-    def _lacking(self, spoken_for: int) -> int:
-        return missing(self.pods, self._replicas, self._waiting + spoken_for)
+    def _lacking(self, pods: dict[int, Manifest], spoken_for: int) -> int:
+        return missing(pods, self._replicas, self._waiting + spoken_for)
 
     async def _read(self) -> Manifest:
         found = await self._client.get(self._path)
