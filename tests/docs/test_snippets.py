@@ -8,10 +8,10 @@ replaced.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-import yaml
+
+from tests.docs.conftest import TheCluster
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -19,31 +19,11 @@ IMAGE = re.compile(r"ghcr\.io/acme/arena:[0-9.]+")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-class TheCluster(Protocol):
-    """What is needed of the fixture ``cluster``."""
-
-    kubeconfig: Path
-    image: str
-
-
 def blocks(page: Path) -> Iterator[str]:
     """Yield each block, behind as many empty lines as put it on its line of the page."""
     text = page.read_text()
     for block in BLOCK.finditer(text):
         yield "\n" * text.count("\n", 0, block.start(1)) + block.group(1)
-
-
-@pytest.fixture
-def as_a_reader(
-    cluster: TheCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Make the test namespace the default one of the configuration that KUBECONFIG names."""
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    for context in config["contexts"]:
-        context["context"]["namespace"] = namespace
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
 
 
 @pytest.mark.usefixtures("as_a_reader")
