@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from podfleet import (
     PortPool,
     ServerState,
 )
+from podfleet.fleet.tending import tender
 from tests.cluster.fixtures import Backend
 from tests.live.arena import GRACE, eventually, eventually_async, make, over_udp, template
 
@@ -166,7 +168,25 @@ def test_ctrl_c_leaves_nothing(backend: Backend) -> None:
     eventually(lambda: not backend.pods())
 
 
-def test_a_server_whose_backend_was_killed_is_adopted(backend: Backend) -> None:
+def someone_else_tends(backend: Backend) -> None:
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "arena-tender", "namespace": backend.namespace},
+        "spec": {
+            "holderIdentity": "someone else",
+            "leaseDurationSeconds": 120,
+            "renewTime": datetime.now(UTC).isoformat(timespec="microseconds"),
+        },
+    }
+    backend.cluster.apply([lease])
+
+
+def test_a_server_whose_backend_was_killed_is_adopted(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tender, "_LASTS", 120.0)  # seconds
+    someone_else_tends(backend)  # who tends would soon remove it
     with another_backend(backend, READY_AFTER="2"):
         orphan = eventually(backend.pods)[0]["metadata"]["name"]
     same = template(backend, env={"READY_AFTER": "2"}, pod=NEVER_READY)
