@@ -7,6 +7,7 @@ names of namespaces are replaced.
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,11 +51,12 @@ def games(
 ) -> Iterator[str]:
     """Give the namespace that the pages make; with kubectl, and the files that they speak of."""
     games = f"{namespace}-games"
-    program = tmp_path / "bin/kubectl"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {" ".join(cluster.kubectl_program)} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, words in {"kubectl": cluster.kubectl_program, "python": [sys.executable]}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@"\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("TOKEN", "secret")
     for name in ("play", "wildcard"):
         self_signed = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=example.com"
