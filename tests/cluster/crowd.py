@@ -40,7 +40,11 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
                 "allocatable": room,
                 "capacity": room,
                 # What kwok writes on the Pods, too; from a range that is nobody's (RFC 5737).
-                "addresses": [{"type": "InternalIP", "address": f"192.0.2.{number % 254 + 1}"}],
+                # Of a node without a Hostname it removes every address.
+                "addresses": [
+                    {"type": "InternalIP", "address": f"192.0.2.{number % 254 + 1}"},
+                    {"type": "Hostname", "address": f"fake-{number}"},
+                ],
             },
         }
         for number in range(count)

@@ -127,7 +127,10 @@ def test_a_thousand_fake_pods_run_on_fake_nodes(
 
     def running() -> int:
         pods = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"]
-        return sum(one["status"].get("phase") == "Running" for one in pods)
+        # With the node's address, as a kubelet shows it.
+        return sum(
+            one["status"].get("phase") == "Running" and "hostIP" in one["status"] for one in pods
+        )
 
     eventually(lambda: running() == FAKE_PODS, 120)
     cluster.kubectl(

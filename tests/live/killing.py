@@ -1,11 +1,13 @@
 """A replica that is killed after one of its writes, and what the cluster has then."""
 
 import multiprocessing
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
+from multiprocessing.connection import wait
 from typing import Any
 
 from attrs import evolve, frozen
@@ -29,6 +31,9 @@ _PAUSE = (0.1, 1.5)  # seconds between two looks, doubled: many look at once
 _CONTEXT: Any = multiprocessing.get_context("forkserver")
 # Forked from a process that has imported all this already, one starts within milliseconds.
 _CONTEXT.set_forkserver_preload(["tests.live.operations"])
+# Each start looks how all processes fare; two threads that look at one may both read its end, and
+# the later one finds none.
+_PROCESSES = threading.Lock()
 _ISTIO = "networking.istio.io/v1"
 
 
@@ -70,7 +75,8 @@ def run(name: str, stage: Stage, kill: Kill | None) -> tuple[int, bool]:
         def reached(number: int) -> None:
             writes[0] = max(writes[0], number)
             if kill == Kill(number, moment):
-                process.kill()
+                with _PROCESSES:
+                    process.kill()
 
         return reached
 
@@ -83,11 +89,15 @@ def run(name: str, stage: Stage, kill: Kill | None) -> tuple[int, bool]:
         process = _CONTEXT.Process(
             target=_play, args=(name, evolve(stage, kubeconfig=through)), daemon=True
         )
-        process.start()
-        process.join(_PATIENCE)
-        code = process.exitcode
-        process.kill()
-        process.join()
+        with _PROCESSES:
+            process.start()
+        ended = wait([process.sentinel], _PATIENCE)
+        with _PROCESSES:
+            if not ended:
+                process.kill()
+            process.join()
+            code = process.exitcode
+    assert ended, f"{name}: its process had not ended after {_PATIENCE:g} s"
     assert code in (0, -9), f"{name}: its process ended with {code}: see its stderr"
     return writes[0], code != 0
 

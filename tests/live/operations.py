@@ -5,13 +5,11 @@ Each is carried out by a process of its own, which may be killed after any of it
 or what there would be without the kill (``done``), or one of the steps in ``between``.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from podfleet import (
     ByHost,
-    Cluster,
     Fleet,
     GameServerTemplate,
     HeadlessDNS,
@@ -20,9 +18,8 @@ from podfleet import (
     ServerState,
     StatefulSet,
 )
-from podfleet.kube import KubeClient
-from podfleet.kube.paths import object_path
 from podfleet.testing.cluster import eventually
+from tests.live.scenes import left_behind, others_set
 from tests.live.stage import ADDRESS, Operation, Stage
 
 __all__ = ["CLAIMING", "ENDING", "OPERATIONS", "ROUTED", "SETS", "STARTING", "TENDING"]
@@ -131,34 +128,6 @@ _SECOND = _with(template=_version(2), ready=3)
 
 def _set(**settings: Any) -> Callable[[Stage], Fleet]:
     return _with(exposure=lambda _: HeadlessDNS(), workload=StatefulSet(**settings))
-
-
-def _others_set(stage: Stage) -> None:
-    """Make a StatefulSet that is nobody's yet."""
-    labels = {"app": "legacy"}
-    container = {"name": "game", "image": stage.image}
-    spec = {"terminationGracePeriodSeconds": 2, "containers": [container]}
-    legacy = {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": {"name": "legacy", "namespace": stage.namespace},
-        "spec": {
-            "serviceName": "legacy",
-            "replicas": 2,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
-    path = object_path("apps/v1", "statefulsets", stage.namespace)
-
-    async def make() -> None:
-        client = KubeClient(Cluster(kubeconfig=stage.kubeconfig))
-        try:
-            await client.create(path, legacy)
-        finally:
-            await client.close()
-
-    asyncio.run(make())
 
 
 _ADOPTED = _with(
@@ -298,7 +267,7 @@ SETS = {
     ),
     "set-adopt": Operation(
         act=_in(_ADOPTED, _until_ready(2)),
-        before=_others_set,
+        before=others_set,
         replica=_ADOPTED,
         left=("free", "free"),
         done=("free", "free"),
@@ -325,6 +294,13 @@ SETS = {
         replica=_set(replicas=3),
         left=("free", "free", "free"),
         done=("free",),
+    ),
+    "set-grow": Operation(
+        act=_in(_set(replicas=1), lambda fleet: fleet.scale(3)),
+        before=_in(_set(replicas=1), _until_ready(1)),
+        replica=_set(replicas=1),
+        left=("free",),
+        done=("free", "free", "free"),
     ),
     "set-template": Operation(
         act=_in(
@@ -374,6 +350,16 @@ TENDING = {
         session=None,
     ),
     "hold": Operation(act=_in(Stage.fleet, _hold), before=_warm(), left=("free",), done=("free",)),
+    "drain": Operation(
+        act=_in(Stage.fleet, Fleet.drain), before=_warm(2), left=("free", "free"), session=None
+    ),
+    "reopen": Operation(act=_in(Stage.fleet, Fleet.reopen), before=_in(Stage.fleet, Fleet.drain)),
+    "reconcile": Operation(
+        act=_in(Stage.fleet, Fleet.reconcile),
+        before=_one_after_the_other(_warm(), left_behind),
+        left=("free",),
+        done=("free",),
+    ),
     "reap": Operation(
         act=_in(Stage.fleet, _gone),
         before=_in(Stage.fleet, _allocate("match-1", limit=1)),

@@ -1,11 +1,15 @@
 """Each fault of `FaultyApi`, as a client meets it."""
 
+import gc
 import http.client
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,8 +46,9 @@ class Client:
             return len(json.load(answer)["items"])
 
 
-@pytest.fixture
-def through(backend: Backend) -> Iterator[tuple[FaultyApi, Client]]:
+@contextmanager
+def proxied(backend: Backend) -> Iterator[tuple[FaultyApi, Client]]:
+    """Give the proxy, and a client with rights on ConfigMaps."""
     rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}
     api = "rbac.authorization.k8s.io"
     metadata = {"name": "maps", "namespace": backend.namespace}
@@ -73,6 +78,64 @@ def through(backend: Backend) -> Iterator[tuple[FaultyApi, Client]]:
                 if answer.status == http.client.OK or time.monotonic() > deadline:
                     break
         yield faults, client
+
+
+@pytest.fixture
+def through(backend: Backend) -> Iterator[tuple[FaultyApi, Client]]:
+    with proxied(backend) as both:
+        yield both
+
+
+@contextmanager
+def relay(server: str) -> Iterator[tuple[str, threading.Event]]:
+    """Stand before a server; give the URL, and what holds its bytes back while it is not set."""
+    address = (str(urlsplit(server).hostname), urlsplit(server).port)
+    passing = threading.Event()
+    passing.set()
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    class Connection(BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(address) as upstream:
+                forth = threading.Thread(target=pass_on, args=(self.request, upstream))
+                forth.start()
+                with suppress(OSError):
+                    while data := upstream.recv(65536):
+                        passing.wait()
+                        self.request.sendall(data)
+                    self.request.shutdown(socket.SHUT_WR)
+                forth.join()
+
+    with ThreadingTCPServer((address[0], 0), Connection) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        try:
+            yield f"https://{address[0]}:{listener.server_address[1]}", passing
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@pytest.mark.only("real", "the embedded cluster speaks no TLS")
+@pytest.mark.usefixtures("own")  # the relay listens where that does, on this machine
+def test_it_stops_when_its_connections_have_ended(backend: Backend) -> None:
+    config = json.loads(backend.kubeconfig.read_text())
+    upstream = config["clusters"][0]["cluster"]
+    with relay(upstream["server"]) as (upstream["server"], passing):
+        backend.kubeconfig.write_text(json.dumps(config))
+        with proxied(backend) as (_, watcher):
+            watcher.path += "?watch=true"
+            with watcher.send("GET"):
+                passing.clear()
+                late = threading.Timer(2.0, passing.set)
+                late.start()
+        late.join()
+        gc.collect()  # warns of what is open
 
 
 @pytest.mark.parametrize(

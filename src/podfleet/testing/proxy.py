@@ -4,14 +4,16 @@ import asyncio
 import base64
 import json
 import re
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import AddrInfoType, ClientError, ClientSession, ClientTimeout, TCPConnector, web
 from attrs import define, field
 
 __all__ = ["Fault", "FaultyApi"]
@@ -30,6 +32,7 @@ _REASONS = {
 _HOP_BY_HOP = {"transfer-encoding", "connection", "content-length", "content-encoding", "host"}
 
 _LOOK = 0.05  # seconds
+_GOODBYE = 5.0  # seconds that the API server has to end a TLS connection
 
 
 @define
@@ -111,6 +114,7 @@ class FaultyApi:
         self._mute = False
         self._muted: set[int] = set()
         self._open: list[web.Request] = []
+        self._sockets: list[socket.socket] = []
         self._watches: list[tuple[web.Request, web.StreamResponse]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -187,7 +191,8 @@ class FaultyApi:
             self._mute = False
 
     async def _start(self) -> str:
-        self._session = ClientSession(connector=TCPConnector(ssl=self._trust, limit=0))
+        connector = TCPConnector(ssl=self._trust, limit=0, socket_factory=self._socket)
+        self._session = ClientSession(connector=connector)
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.5)
@@ -207,6 +212,22 @@ class FaultyApi:
         await asyncio.gather(*left, return_exceptions=True)
         for _ in range(10):  # a cut connection is closed in one of the loop's next rounds
             await asyncio.sleep(0.01)
+        # One to the API server that was left before its end is open until that says goodbye, too;
+        # asyncio tells nobody when that is.
+        deadline = time.monotonic() + _GOODBYE
+        while self._asking() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    def _socket(self, address: AddrInfoType) -> socket.socket:
+        """Make one for a connection to the API server, as `socket_factory` asks for it."""
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets = [*self._asking(), made]
+        return made
+
+    def _asking(self) -> list[socket.socket]:
+        """Return the sockets of connections to the API server that are open."""
+        return [one for one in self._sockets if one.fileno() >= 0]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self._open.append(request)
