@@ -230,9 +230,22 @@ def test_a_registration_whose_answer_does_not_come_is_struck(
         api.fail(Fault("GET", "/leases/arena-[0-9a-f]{8}", silent=True))
         with pytest.raises(AllocationTimeout):
             fleet.allocate("match-1", timeout=1.5)
+        eventually(lambda: leases(backend) == ["arena-tender"])
 
-        def leases() -> list[str]:
-            found = backend.objects("coordination.k8s.io/v1", "leases")
-            return [one["metadata"]["name"] for one in found]
 
-        eventually(lambda: leases() == ["arena-tender"])
+def test_a_registration_that_is_carried_out_late_is_struck(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    with make(Fleet, backend, ready=1) as fleet:
+        eventually(lambda: fleet.status().servers[ServerState.READY] == 1)
+        api.fail(Fault("POST", "/leases$", delay=2.0))
+        with pytest.raises(AllocationTimeout):
+            fleet.allocate("match-1", timeout=1.0)
+        eventually(lambda: api.count("DELETE /apis/coordination.k8s.io"))
+        eventually(lambda: leases(backend) == ["arena-tender"])
+
+
+def leases(backend: Backend) -> list[str]:
+    """Return the names of the namespace's Leases."""
+    return [one["metadata"]["name"] for one in backend.objects("coordination.k8s.io/v1", "leases")]

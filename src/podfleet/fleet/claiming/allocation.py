@@ -68,6 +68,7 @@ class Allocation:
         self._hand: Hand | None = None  # the one with the server that is about to be claimed
         self._registration: Registration | None = None
         self._registering: Manifest | None = None
+        self._sent: asyncio.Future[Registration | None] | None = None
         self._taking: Manifest | None = None
         self.lost_races = 0
         """How many servers other callers claimed first."""
@@ -127,13 +128,18 @@ class Allocation:
                 await self._clean_up()
                 return None
             case protocol.Register():
-                self._registering = None if self._hand is None else self._hand.pod
+                return await self._register(step)
             case protocol.Take(pod, _):
                 self._taking = pod
-        answer = await self._members.claims.carry_out(step, self._claim)
-        if isinstance(step, protocol.Register):
-            self._registration, self._registering = answer, None
-        return answer
+        return await self._members.claims.carry_out(step, self._claim)
+
+    async def _register(self, step: protocol.Register) -> Registration | None:
+        self._registering = None if self._hand is None else self._hand.pod
+        # Not cancelled with us: carried out late, it would stay behind our back.
+        self._sent = asyncio.ensure_future(self._members.claims.carry_out(step, self._claim))
+        self._registration = await asyncio.shield(self._sent)
+        self._registering, self._sent = None, None
+        return self._registration
 
     async def _choose(self) -> Manifest:
         """Return a server that is held, exposed and answers; or the session's own."""
@@ -214,11 +220,25 @@ class Allocation:
         cleaning = {task for hand in self._hands if (task := hand.start.clean_up()) is not None}
         unsure = self._taking or self._registering
         if not cleaning and unsure is not None:
-            giving_up = self._members.claims.give_up(self._claim, unsure, self._registration)
+            giving_up = self._give_up(unsure, self._registration, self._sent)
             cleaning = {self._members.of(unsure).in_background(giving_up)}
         self._let_go()
         if cleaning:
             await asyncio.wait(cleaning, timeout=_CLEANUP_PATIENCE)
+
+    async def _give_up(
+        self,
+        unsure: Manifest,
+        registration: Registration | None,
+        sent: asyncio.Future[Registration | None] | None,
+    ) -> None:
+        """See to it that nothing is left of the claim, once it is known what was registered."""
+        if sent is not None:
+            try:
+                registration = await sent
+            except PodfleetError:
+                registration = None  # whether there is one is looked up
+        await self._members.claims.give_up(self._claim, unsure, registration)
 
     async def _timed_out(self) -> PodfleetError:
         """Return the error that says why the time was not enough."""

@@ -49,23 +49,25 @@ class Watch:
     async def events(self) -> AsyncIterator[bytes]:
         """Yield the events, a line each."""
         with self.store.follow(self.kind) as changes:
+            # Those that come while the past is told wait in the queue: they are not of it.
+            reached = self.store.version
             try:
-                for line in self._past():
-                    yield line
+                past = self._past()
             except Refusal as refusal:
                 yield _line("ERROR", json.dumps(refusal.status).encode())
                 return
+            for line in past:
+                yield line
             loop = asyncio.get_running_loop()
-            end, reached = loop.time() + self.seconds, self.store.version
+            end = loop.time() + self.seconds
             while (left := end - loop.time()) > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, _BOOKMARKS)):
-                        change = await changes.get()
-                        if change.version > reached and (event := self._event(change)):
-                            yield event
-                        continue
-                if self.bookmarks:
-                    yield self._bookmark()
+                change = await _next(changes, min(left, _BOOKMARKS))
+                if change is None:
+                    # Of none that is yet to be told: its client would never hear of that.
+                    if self.bookmarks and changes.empty():
+                        yield self._bookmark()
+                elif change.version > reached and (event := self._event(change)):
+                    yield event
 
     def _past(self) -> list[bytes]:
         if self.since:
@@ -103,6 +105,14 @@ class Watch:
         metadata = {"resourceVersion": str(self.store.version), **(_INITIAL if initial else {})}
         about = {"kind": self.kind.name, "apiVersion": self.kind.api_version, "metadata": metadata}
         return _line("BOOKMARK", json.dumps(about).encode())
+
+
+async def _next(changes: asyncio.Queue[Change], seconds: float) -> Change | None:
+    """Return the next change; ``None`` if none comes in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await changes.get()
+    return None
 
 
 def _line(event: str, encoded: bytes) -> bytes:
