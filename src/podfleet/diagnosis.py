@@ -53,10 +53,14 @@ class Diagnosis:
         return evolve(self, events=events, log=log)
 
     def __str__(self) -> str:
-        """Return the reason and the summary, then message, events and log, a line each."""
+        """Return the reason and the summary, then message, events and log, a line each.
+
+        An event that says the message again is left out.
+        """
         lines = [f"{self.reason}: {self.summary}"]
         if self.message and self.message not in self.summary:
             lines.append(f"  message: {self.message}")
-        lines += [f"  event: {event}" for event in self.events]
+        told = self.message or None
+        lines += [f"  event: {event}" for event in self.events if not (told and told in event)]
         lines += [f"  log: {line}" for line in self.log]
         return "\n".join(lines)

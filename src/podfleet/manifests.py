@@ -8,7 +8,7 @@ from typing import Any
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import Resource
 from podfleet.model import Manifest, names
-from podfleet.model.names import check_dns_label, check_fleet_name
+from podfleet.model.names import check_fleet_name, check_namespace
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
 
@@ -149,7 +149,7 @@ def tender_deployment(
         ('arena-tender', 2)
     """
     check_fleet_name("tender_deployment.name", name)
-    check_dns_label("tender_deployment.namespace", namespace)
+    check_namespace("tender_deployment.namespace", namespace)
     if not references or not image:
         field, value = ("image", image) if references else ("references", references)
         raise ConfigurationError(f"tender_deployment.{field}", value, "must not be empty")
@@ -221,7 +221,7 @@ def _account(service_account: str) -> tuple[str, str]:
     namespace, slash, name = service_account.partition("/")
     if not slash:
         raise ConfigurationError("service_account", service_account, "must be 'namespace/name'")
-    check_dns_label("service_account", namespace)
+    check_namespace("service_account", namespace)
     return namespace, name
 
 

@@ -75,7 +75,7 @@ def test_matches_go_on_free_servers_go_and_nobody_gets_one(
         until_ready(fleet, 2)
         done = pool.submit(fleet.drain)
         eventually(lambda: running(backend) == [match.name])
-        with pytest.raises(FleetDraining, match=r"fleet arena: it is drained since 2.*: reopen"):
+        with pytest.raises(FleetDraining, match=r"fleet arena: it is drained since 2.*reopen"):
             fleet.allocate("match-2", timeout=30)
         with pytest.raises(FleetDraining):
             fleet.reserve(10, timeout=30)

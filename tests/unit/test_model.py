@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
 
 from podfleet import ConfigurationError, Endpoint, GameServerTemplate, Port, Protocol
-from podfleet.model.names import check_labels, new_server_name, session_label
+from podfleet.model.names import check_labels, check_namespace, new_server_name, session_label
 
 GAME = Port("game", 7777)
 
@@ -168,3 +168,10 @@ def test_server_names_are_dns_labels_of_their_fleet() -> None:
 def _container(template: GameServerTemplate) -> dict[str, Any]:
     container: dict[str, Any] = template.to_pod()["spec"]["containers"][0]
     return container
+
+
+def test_a_namespace_may_begin_with_a_digit_and_a_path_is_none() -> None:
+    assert check_namespace("Fleet.namespace", "3d-games") == "3d-games"
+    for wrong in ("", "-games", "Games", "games/pods", "a" * 64):
+        with pytest.raises(ConfigurationError, match=r"Fleet\.namespace"):
+            check_namespace("Fleet.namespace", wrong)

@@ -48,5 +48,8 @@ def allocate(
 async def _allocated(
     fleet: AsyncFleet | AsyncFleetGroup, session: str | None, timeout: float
 ) -> AsyncFleetServer:
-    async with fleet:
+    # Not entered: that would wait for the cluster by a time of its own.
+    try:
         return await fleet.allocate(session, timeout=timeout)
+    finally:
+        await fleet.stop()

@@ -48,5 +48,6 @@ def main() -> None:
     try:
         app()
     except PodfleetError as error:
-        print(f"podfleet: {error}", file=sys.stderr)  # noqa: T201
+        for words in (f"podfleet: {error}", *getattr(error, "__notes__", ())):
+            print(words, file=sys.stderr)  # noqa: T201
         sys.exit(exit_code(error))

@@ -67,8 +67,8 @@ async def _named(fleet: AsyncFleet | AsyncFleetGroup, name: str) -> AsyncFleetSe
             return await one.get(name)
         except NotFound:
             continue
-    raise _missing(f"{fleet.name} has no server {name}: podfleet ls lists those there are")
+    raise _missing(f"{fleet.name} has no server {name}")
 
 
-def _missing(message: str) -> NotFound:
-    return NotFound(message, status=404, reason="NotFound")
+def _missing(what: str) -> NotFound:
+    return NotFound(f"{what}: podfleet ls lists those there are", status=404, reason="NotFound")

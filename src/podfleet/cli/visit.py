@@ -12,6 +12,7 @@ from podfleet.cli.load import Tended, fleets_of, load
 from podfleet.cli.where import cluster_of, move
 from podfleet.fleet import AsyncFleet, AsyncFleetGroup
 from podfleet.kube import Cluster, KubeClient
+from podfleet.model.names import check_namespace
 from podfleet.sync import Fleet, FleetGroup
 
 __all__ = ["connected", "visited"]
@@ -40,6 +41,8 @@ async def connected(
     cluster: Cluster | None, namespace: str | None
 ) -> AsyncIterator[tuple[KubeClient, str]]:
     """Give a client of the cluster, and the namespace to look in."""
+    if namespace is not None:
+        check_namespace("--namespace", namespace)
     client = KubeClient(cluster or Cluster())
     try:
         connection = await client.connect()

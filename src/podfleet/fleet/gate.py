@@ -91,8 +91,8 @@ class Gate:
         """Return what a caller is told."""
         since = "" if self.since is None else f" since {self.since.isoformat(timespec='seconds')}"
         return FleetDraining(
-            f"fleet {self._fleet}: it is drained{since}, and hands out no servers: reopen() puts "
-            "it back into service"
+            f"fleet {self._fleet}: it is drained{since}, and hands out no servers: fleet.reopen() "
+            "puts it back into service"
         )
 
 

@@ -18,7 +18,7 @@ from podfleet.fleet.pool.ranking import Value
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
-from podfleet.model.names import check_dns_label, check_fleet_name
+from podfleet.model.names import check_fleet_name, check_namespace
 from podfleet.model.rollout import Rollout
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
@@ -89,7 +89,7 @@ class FleetSpec:
     @namespace.validator
     def _check_namespace(self, _: Attribute[Any], value: str | None) -> None:
         if value is not None:
-            check_dns_label("Fleet.namespace", value)
+            check_namespace("Fleet.namespace", value)
 
     @ready.validator
     def _check_ready(self, _: Attribute[Any], value: Policy | None) -> None:

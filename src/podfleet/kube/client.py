@@ -39,6 +39,7 @@ from podfleet.kube.pages import Page
 from podfleet.kube.paths import delete_body
 from podfleet.kube.retry import AMBIGUOUS, retrying
 from podfleet.kube.status import error_from_answer
+from podfleet.kube.unanswered import unanswered
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of
 from podfleet.model.names import OPERATION
@@ -311,7 +312,7 @@ class KubeClient:
                     "GET", path, {**query, "watch": "true"}, None, _JSON, timeout
                 )
         except TimeoutError as error:
-            raise TransportError(f"GET {path}: {_words(error)}") from error
+            raise unanswered(f"GET {path}", error) from error
         lines, gatherer = LineSplitter(), _Gatherer(response)
         self._heard[response] = time.monotonic()
         try:
@@ -321,7 +322,7 @@ class KubeClient:
                     yield line
                 await gatherer.rest()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransportError(f"GET {path}: the watch broke: {_words(error)}") from error
+            raise unanswered(f"GET {path}: the watch broke", error) from error
         finally:
             self._heard.pop(response, None)
             response.close()
@@ -403,7 +404,7 @@ class KubeClient:
             try:
                 return await response.read()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise TransportError(f"{method} {path}: {_words(error)}") from error
+                raise unanswered(f"{method} {path}", error) from error
             finally:
                 response.release()
         except (TransportError, asyncio.CancelledError):
@@ -460,7 +461,7 @@ class KubeClient:
         except aiohttp.ClientConnectorCertificateError as error:
             raise _untrusted(api, error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransportError(f"{action}: {_words(error)}") from error
+            raise unanswered(action, error) from error
 
     async def _renew(self, stale: Connection) -> None:
         """Load the configuration again, unless another request did it meanwhile."""
@@ -490,9 +491,3 @@ def _untrusted(api: ApiClient, error: Exception) -> PodfleetError:
     return ConfigurationError(
         "Cluster", api.configuration.host, f"its certificate cannot be verified: {error}"
     )
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__

@@ -88,7 +88,7 @@ class Cluster:
             connection = await self._load()
         except (ConfigException, OSError) as error:
             raise ConfigurationError(
-                "Cluster", self._where(), f"cannot be used: {error}"
+                "Cluster", self._where(), f"cannot be used: {error}: name another, or mend it"
             ) from error
         configuration = connection.configuration
         # podfleet owns the retries, and reads proxy settings once: aiohttp's trust_env would

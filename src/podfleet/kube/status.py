@@ -25,6 +25,11 @@ from podfleet.errors import (
 __all__ = ["error_from_answer", "error_from_status"]
 
 _ADVICE: dict[type[ApiError], str] = {
+    ApiError: "look what answers there: perhaps a proxy, or a Kubernetes that is too old",
+    NotFound: "check the name and the namespace, or make it",
+    AlreadyExists: "remove that object, or rename the fleet",
+    Conflict: "try again: others write the same object at the same time",
+    Gone: "try again: it reads from the start then",
     Unauthorized: "check the credentials of the kubeconfig or the service account",
     Forbidden: "apply what fleet.manifests() returns",
     QuotaExceeded: "raise the quota, or release servers",
@@ -32,6 +37,7 @@ _ADVICE: dict[type[ApiError], str] = {
     Invalid: "change what the message names in the template",
     RangeFull: "release servers, remove Services, or widen the API server's range",
     Throttled: "ask less often, or raise the API server's limits",
+    ServerError: "try again; if it stays, look at the control plane",
 }
 
 
@@ -47,8 +53,8 @@ def error_from_answer(
         headers: The headers; ``Retry-After`` is read, in seconds.
 
     Example:
-        >>> error_from_answer("GET /api/v1/namespaces/games/pods/a", 404, b"{}", {})
-        NotFound('GET /api/v1/namespaces/games/pods/a: 404')
+        >>> print(error_from_answer("GET /api/v1/nodes/a", 404, b"{}", {}))
+        GET /api/v1/nodes/a: 404. To do: check the name and the namespace, or make it.
     """
     try:
         parsed = json.loads(body)
@@ -69,10 +75,9 @@ def error_from_status(
     message = str(answer.get("message") or "").strip()
     kind = _kind(status, reason, message)
     words = ": ".join(filter(None, [action, message or str(status)]))
-    advice = _ADVICE.get(kind)
     details = answer.get("details") or {}
     return kind(
-        f"{words}. To do: {advice}." if advice else words,
+        f"{words.removesuffix('.')}. To do: {_ADVICE[kind]}.",
         status=status,
         reason=reason,
         details=details,

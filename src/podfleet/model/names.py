@@ -46,6 +46,7 @@ __all__ = [
     "check_label",
     "check_labels",
     "check_metadata",
+    "check_namespace",
     "check_session",
     "check_slots",
     "is_server_name",
@@ -135,6 +136,7 @@ _SUFFIX_LENGTH: Final = 10
 _SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 
 _DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _KEY_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -215,6 +217,18 @@ def check_dns_label(field: str, value: str, limit: int = 63) -> str:
             value,
             f"must be 1 to {limit} lower-case letters, digits or '-', "
             "start with a letter and end with a letter or digit",
+        )
+    return value
+
+
+def check_namespace(field: str, value: str) -> str:
+    """Return the name if a namespace can have it: a DNS label (RFC 1123)."""
+    if not isinstance(value, str) or not _NAMESPACE.fullmatch(value):
+        raise ConfigurationError(
+            field,
+            value,
+            "must be 1 to 63 lower-case letters, digits or '-', and start and end with a letter "
+            "or digit",
         )
     return value
 
