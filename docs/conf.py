@@ -19,6 +19,7 @@ html_title = project
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["wide.css"]
+pygments_dark_style = "github-dark"  # furo's own underlines modules, as if they were links
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from podfleet.testing.cluster import eventually
 from tests.arcade.demo import Demo
-from tests.arcade.player import DESKTOP, Open, Player
+from tests.arcade.player import Open, Player
+from tests.browser.chromium import DESKTOP, chromium
 
 
 @pytest.fixture(scope="package")
@@ -25,13 +24,8 @@ def demo() -> Iterator[Demo]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        _cannot("there is no chromium in PATH; `python .ci/browser.py`, as root, installs Debian's")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -52,11 +46,3 @@ def enter(browser: Browser, demo: Demo) -> Iterator[Open]:
             with pytest.raises(json.JSONDecodeError):
                 demo.get(f"/api/matches/{server['session']}", "DELETE")
     eventually(lambda: demo.count("allocated") == 0 and demo.count("ready") == 5, 60)
-
-
-def _cannot(reason: str) -> None:
-    """Skip, with the reason; in CI a skipped check is a failed one."""
-    words = f"the arcade cannot be played here: {reason}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(words, pytrace=False)
-    pytest.skip(words)

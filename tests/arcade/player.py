@@ -11,10 +11,9 @@ from playwright.sync_api import Browser, Page, WebSocket, expect
 
 from tests.arcade.demo import Demo
 
-__all__ = ["DESKTOP", "PHONE", "SLOW", "Open", "Player"]
+__all__ = ["SLOW", "Open", "Player"]
 
 SLOW = 30_000  # ms that a page may take on a busy machine
-DESKTOP, PHONE = (1280, 800), (390, 844)
 
 
 class Player:

@@ -19,7 +19,8 @@ from playwright.sync_api import expect
 
 from podfleet.testing.cluster import eventually
 from tests.arcade.demo import ENVIRONMENT, Demo
-from tests.arcade.player import DESKTOP, PHONE, SLOW, Open
+from tests.arcade.player import SLOW, Open
+from tests.browser.chromium import DESKTOP, PHONE
 
 pytestmark = pytest.mark.xdist_group("arcade")  # one demo for all
 

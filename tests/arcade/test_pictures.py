@@ -5,36 +5,29 @@ The pictures are kept in build/screenshots, to be looked at.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from podfleet.testing.cluster import eventually
 from tests.arcade.demo import Demo
-from tests.arcade.player import DESKTOP, PHONE, SLOW, Open
+from tests.arcade.player import SLOW, Open
+from tests.browser.chromium import DESKTOP, PHONE, SCHEMES, Scheme, faults, keep
 
 pytestmark = pytest.mark.xdist_group("arcade")  # one demo for all
 
-PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 MATCHES = {"red-fox-42": ("Ziggy", "Luna"), "blue-owl-17": ("Echo", "Comet")}
+TALL = 6000
 HUES = {"Ziggy": 24, "Luna": 172, "Echo": 312, "Comet": 48}
-
-FAULTS = Path(__file__).with_name("faults.js").read_text()
 
 
 def look(page: Page, name: str) -> None:
     """Keep a picture of a page, and complain of what is wrong with it."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page="match" not in name)
-    assert page.evaluate(FAULTS) == [], f"see {PICTURES / name}.png"
+    picture = keep(page, name, None if "match" in name else TALL)
+    assert faults(page, apart=".unseen, .hint") == [], f"see {picture}"
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_nothing_is_cut_and_all_can_be_read(
-    enter: Open, demo: Demo, scheme: Literal["dark", "light"]
-) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nothing_is_cut_and_all_can_be_read(enter: Open, demo: Demo, scheme: Scheme) -> None:
     terminals = [
         demo.terminal(session, name, 300, HUES[name])
         for session, names in MATCHES.items()

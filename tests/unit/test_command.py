@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import ConsoleDimensions
 
 from podfleet import ConfigurationError, FleetStatus, GameServer, PodfleetError, ServerState, errors
 from podfleet.cli.exits import exit_code
@@ -126,13 +127,41 @@ def test_top_fits_the_terminal_and_remembers_a_minute() -> None:
         for number in range(100)
     ]
     recent = Recent()
-    shown = view(servers, recent, now, 30).splitlines()
+    shown = view(servers, recent, now, ConsoleDimensions(80, 30)).splitlines()
     assert len(shown) == 30 - 2
     assert shown[1].split()[-1] == "60"
     assert shown[-1] == "... and 80 more"
     later = view([], recent, now + timedelta(seconds=30)).splitlines()
     assert later[1].split() == ["arena", *"000000", "30"]
     assert view([], recent, now + timedelta(minutes=2)).splitlines()[0].startswith("FLEET")
+
+
+def test_top_has_room_for_servers_however_many_nodes_and_fleets_there_are() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    servers = [
+        GameServer(
+            name=f"arena-{number}",
+            namespace="games",
+            uid=f"uid-{number}",
+            state=ServerState.READY,
+            node=f"node-{number:03}",
+            session=None,
+            endpoints=(),
+            created=now - timedelta(hours=1),
+            allocated=None,
+            labels={"podfleet.dev/fleet": f"fleet-{number:03}"},
+            annotations={},
+        )
+        for number in range(100)
+    ]
+    shown = view(servers, Recent(), now, ConsoleDimensions(80, 30)).splitlines()
+    assert len(shown) == 30 - 2
+    assert [line for line in shown if line.startswith("... and ")] == [
+        "... and 93 more",
+        "... and 93 more",
+        "... and 94 more",
+    ]
+    assert len(view(servers, Recent(), now).splitlines()) == 3 * 101 + 2
 
 
 def test_the_library_does_not_import_the_command() -> None:

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from podfleet.cli.output import columns
+from podfleet.cli.output import columns, cut
 from podfleet.model import GameServer
 from podfleet.model.names import FLEET
 
-__all__ = ["age", "as_json", "clean", "table"]
+__all__ = ["HEAD", "age", "as_json", "cells", "clean", "table"]
 
-_SESSION = 40  # characters
+HEAD = ("name", "fleet", "state", "session", "node", "age")
+
+_SESSION = 40  # cells of a terminal
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -47,23 +49,23 @@ def clean(text: str) -> str:
 
 
 def table(servers: Iterable[GameServer], now: datetime) -> str:
-    """Return the servers in columns."""
-    head = ("name", "fleet", "state", "session", "node", "age", "endpoint")
-    return columns(head, [_row(server, now) for server in servers])
+    """Return the servers in columns, with their endpoints."""
+    rows = [
+        (*cells(server, now), ", ".join(map(str, server.endpoints)) or "-") for server in servers
+    ]
+    return columns((*HEAD, "endpoint"), rows)
 
 
-def _row(server: GameServer, now: datetime) -> tuple[str, ...]:
+def cells(server: GameServer, now: datetime) -> tuple[str, ...]:
+    """Return a server's line, below `HEAD`."""
     sessions = clean(", ".join(server.sessions) or server.session or "-")
-    if len(sessions) > _SESSION:
-        sessions = f"{sessions[: _SESSION - 1]}…"
     return (
         server.name,
         server.labels.get(FLEET, "-"),
         server.state.value,
-        sessions,
+        cut(sessions, _SESSION),
         server.node or "-",
         age(server.created, now),
-        ", ".join(map(str, server.endpoints)) or "-",
     )
 
 

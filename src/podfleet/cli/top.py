@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.text import Text
 
 from podfleet.cli.output import columns
-from podfleet.cli.servers import table
+from podfleet.cli.servers import HEAD, cells
 from podfleet.cli.visit import connected
 from podfleet.cli.where import Context, Kubeconfig, Namespace, cluster_of
 from podfleet.kube import Reflector, Store
@@ -31,6 +31,7 @@ __all__ = ["Recent", "top", "view"]
 _PERIOD = timedelta(minutes=1)
 _PAUSE = 1.0  # seconds between two looks into memory
 _START_TIMEOUT = 30.0  # seconds
+_SHARE = 4  # one in so many lines is for fleets at the most, and one for nodes
 
 
 def top(
@@ -73,10 +74,10 @@ async def _watch(
             await reflector.wait_synced(_START_TIMEOUT)
             recent = Recent()
 
-            def shown(height: int | None) -> str:
+            def shown(size: ConsoleDimensions | None) -> str:
                 servers = [server_from_pod(pod, (), ready=is_ready(pod)) for pod in store]
                 head = f"namespace {place}, heard {reflector.age:.0f} s ago"
-                return f"{head}\n\n{view(servers, recent, datetime.now(UTC), height)}"
+                return f"{head}\n\n{view(servers, recent, datetime.now(UTC), size)}"
 
             if once:
                 typer.echo(shown(None))
@@ -86,12 +87,12 @@ async def _watch(
             await reflector.stop()
 
 
-async def _show(shown: Callable[[int | None], str]) -> None:
+async def _show(shown: Callable[[ConsoleDimensions], str]) -> None:
     """Show it on the whole terminal, until Ctrl-C."""
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            text = Text(shown(console.height), no_wrap=True, overflow="ellipsis")
+            text = Text(shown(console.size), no_wrap=True, overflow="ellipsis")
             live.update(text, refresh=True)
             await asyncio.sleep(_PAUSE)
 
@@ -112,7 +113,10 @@ class Recent:
 
 
 def view(
-    servers: Sequence[GameServer], recent: Recent, now: datetime, height: int | None = None
+    servers: Sequence[GameServer],
+    recent: Recent,
+    now: datetime,
+    size: ConsoleDimensions | None = None,
 ) -> str:
     """Return what is shown.
 
@@ -120,36 +124,42 @@ def view(
         servers: The servers.
         recent: What was allocated.
         now: The time.
-        height: Lines of the terminal, two of which are taken; by default all are shown.
+        size: Of the terminal, two lines of which are taken; by default all is shown.
     """
+    width, height = size or (None, None)
     rate = recent.per_minute(servers, now)
     fleets = Counter((server.labels[FLEET], server.state) for server in servers)
     nodes = Counter((server.node or "-", server.state) for server in servers)
-    blocks = [
-        columns(
-            ("fleet", *(state.value for state in ServerState), "allocations/min"),
-            [
-                (name, *(str(fleets[name, state]) for state in ServerState), str(rate[name]))
-                for name in sorted({name for name, _ in fleets} | set(rate))
-            ],
-        ),
-        columns(
-            ("node", "servers", "allocated"),
-            [
-                (
-                    name,
-                    str(sum(count for (on, _), count in nodes.items() if on == name)),
-                    str(nodes[name, ServerState.ALLOCATED]),
-                )
-                for name in sorted({name for name, _ in nodes})
-            ],
-        ),
+    of_fleets = [
+        (name, *(str(fleets[name, state]) for state in ServerState), str(rate[name]))
+        for name in sorted({name for name, _ in fleets} | set(rate))
+    ]
+    of_nodes = [
+        (
+            name,
+            str(sum(count for (on, _), count in nodes.items() if on == name)),
+            str(nodes[name, ServerState.ALLOCATED]),
+        )
+        for name in sorted({name for name, _ in nodes})
     ]
     youngest = sorted(servers, key=lambda server: server.allocated or server.created, reverse=True)
+    of_servers = [cells(server, now) for server in youngest]
+    share = height and height // _SHARE
+    blocks = [
+        _block(
+            ("fleet", *(state.value for state in ServerState), "alloc/min"), of_fleets, share, width
+        ),
+        _block(("node", "servers", "allocated"), of_nodes, share, width),
+    ]
     used = 2 + sum(block.count("\n") + 2 for block in blocks)
-    room = len(youngest) if height is None else max(0, height - used - 2)
-    blocks.append(table(youngest[:room], now))
-    left = len(youngest) - room
-    if left > 0:
-        blocks[-1] += f"\n... and {left} more"
-    return "\n\n".join(blocks)
+    room = height and max(0, height - used - 2)
+    return "\n\n".join((*blocks, _block(HEAD, of_servers, room, width)))
+
+
+def _block(
+    head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None, width: int | None
+) -> str:
+    """Return the rows for which there is room, and how many more there are."""
+    shown = columns(head, rows[:room], width)
+    left = 0 if room is None else len(rows) - room
+    return f"{shown}\n... and {left} more" if left > 0 else shown
