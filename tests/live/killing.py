@@ -21,6 +21,7 @@ from podfleet.model.slots import has_slots, sessions_of
 from podfleet.testing import FaultyApi, TestCluster
 from podfleet.testing.cluster import eventually
 from tests.live.operations import OPERATIONS
+from tests.live.scenes import OTHER
 from tests.live.stage import HURRY, Operation, Stage
 
 __all__ = ["Kill", "Left", "Moment", "Sight", "fleets_of", "run"]
@@ -30,7 +31,7 @@ _MENDED = 60.0  # seconds until all is as it ought to be
 _PAUSE = (0.1, 1.5)  # seconds between two looks, doubled: many look at once
 _CONTEXT: Any = multiprocessing.get_context("forkserver")
 # Forked from a process that has imported all this already, one starts within milliseconds.
-_CONTEXT.set_forkserver_preload(["tests.live.operations"])
+_CONTEXT.set_forkserver_preload([__name__])
 # Each start looks how all processes fare; two threads that look at one may both read its end, and
 # the later one finds none.
 _PROCESSES = threading.Lock()
@@ -253,8 +254,9 @@ def _wrong(
 
 
 def _alone(face: Fleet | FleetGroup) -> Iterator[str]:
-    """Yield what belongs to no Pod: the fleet's own, and what Kubernetes makes."""
+    """Yield what belongs to no Pod: the fleets' own, and what Kubernetes makes."""
     yield "configmaps/kube-root-ca.crt"
+    yield f"leases/{OTHER}-tender"
     for fleet in fleets_of(face):
         yield f"leases/{fleet.name}-tender"
         spec = fleet.own().spec

@@ -6,20 +6,23 @@ or what there would be without the kill (``done``), or one of the steps in ``bet
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from podfleet import (
+    AllocationError,
     ByHost,
     Fleet,
     GameServerTemplate,
     HeadlessDNS,
     IstioRoute,
     NodePortPerPod,
+    PortPool,
     ServerState,
     StatefulSet,
 )
 from podfleet.testing.cluster import eventually
-from tests.live.scenes import left_behind, others_set
+from tests.live.scenes import left_behind, others_port, others_set
 from tests.live.stage import ADDRESS, Operation, Stage
 
 __all__ = ["CLAIMING", "ENDING", "OPERATIONS", "ROUTED", "SETS", "STARTING", "TENDING"]
@@ -72,6 +75,11 @@ def _twice(fleet: Fleet) -> None:
     fleet.allocate("match-1", reservation=fleet.reserve(_LONG, timeout=20), timeout=20)
 
 
+def _in_vain(fleet: Fleet) -> None:
+    with suppress(AllocationError):
+        fleet.allocate("match-1", timeout=2)
+
+
 def _give_back(fleet: Fleet) -> None:
     fleet.release(fleet.reserve(_LONG, timeout=20))
 
@@ -116,6 +124,9 @@ def _one_after_the_other(*acts: Callable[[Stage], object]) -> Callable[[Stage], 
 
 
 _NODE_PORTS = _with(exposure=lambda _: NodePortPerPod(address=ADDRESS))
+_TWO_PORTS = _with(
+    exposure=lambda stage: NodePortPerPod(PortPool(stage.first, stage.first + 1), address=ADDRESS)
+)
 _ROUTES = _with(
     exposure=lambda _: IstioRoute(
         ByHost("play.example.com"), address="192.0.2.1", carries="session"
@@ -154,6 +165,23 @@ STARTING = {
         act=_in(_NODE_PORTS, _allocate("match-1")),
         replica=_NODE_PORTS,
         done=("allocated match-1",),
+    ),
+    "cold-taken": Operation(
+        act=_in(_TWO_PORTS, _allocate("match-1")),
+        before=_in(others_port, _allocate("match-2")),
+        replica=_TWO_PORTS,
+        left=("allocated match-2",),
+        done=("allocated match-1", "allocated match-2"),
+    ),
+    "cold-in-vain": Operation(
+        act=_in(
+            _with(
+                template=lambda stage: stage.template(
+                    node_selector={"kubernetes.io/hostname": "nowhere"}
+                )
+            ),
+            _in_vain,
+        )
     ),
     "cold-slots": Operation(
         act=_in(_SHARED, _allocate("match-1", slots=4)),

@@ -3,15 +3,18 @@
 import asyncio
 from typing import Any
 
-from podfleet import Cluster
+from podfleet import Cluster, Fleet, NodePortPerPod, PortPool
 from podfleet.fleet.claiming.claim import Candidate
 from podfleet.fleet.claiming.registration import lease, registrations
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods
 from podfleet.model.names import new_server_name
-from tests.live.stage import Stage
+from tests.live.stage import ADDRESS, Stage
 
-__all__ = ["left_behind", "others_set"]
+__all__ = ["OTHER", "left_behind", "others_port", "others_set"]
+
+OTHER = "other"
+"""The fleet of `others_port`."""
 
 
 def others_set(stage: Stage) -> None:
@@ -31,6 +34,12 @@ def others_set(stage: Stage) -> None:
         },
     }
     _create(stage, (object_path("apps/v1", "statefulsets", stage.namespace), legacy))
+
+
+def others_port(stage: Stage) -> Fleet:
+    """Return a fleet that takes the NodePort which the stage's own would take first."""
+    pool = PortPool(stage.first, stage.first)
+    return stage.fleet(OTHER, exposure=NodePortPerPod(pool, address=ADDRESS))
 
 
 def left_behind(stage: Stage) -> None:
