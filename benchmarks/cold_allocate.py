@@ -18,9 +18,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.figures import quantile
 from benchmarks.stage import namespace as bench_namespace
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HostPort, NodeAddress, Port, PortPool
+from podfleet.bench import quantile
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import pods
 from tests.cluster import cluster as test_cluster

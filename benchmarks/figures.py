@@ -1,15 +1,9 @@
-"""What the benchmarks tell of many measurements."""
+"""What the benchmarks tell of this process."""
 
-import math
 import os
 from pathlib import Path
 
-__all__ = ["quantile", "resident"]
-
-
-def quantile(values: list[float], share: float) -> float:
-    """Return the value below which that share is."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+__all__ = ["resident"]
 
 
 def resident() -> float:

@@ -16,8 +16,8 @@ from typing import Any, Final
 from attrs import asdict, frozen
 
 from benchmarks.day import HOUR, ZONE, Match, Sample, Simulation, day
-from benchmarks.figures import quantile
 from podfleet import Buffer, Chain, Demand, Load, Schedule, Window
+from podfleet.bench import quantile
 from podfleet.scaling import Policy, as_policy
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from typing import Any
 from attrs import frozen
 
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HeadlessDNS, Port
+from podfleet.bench import freed, in_turns
 from podfleet.errors import Conflict, PodfleetError
-from podfleet.fleet.claiming.claim import transition
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods
 from podfleet.model.manifest import annotations_of, name_of
-from podfleet.model.names import CLAIM, FLEET, SESSION, new_server_name
-from podfleet.model.server import ClaimState
+from podfleet.model.names import CLAIM, FLEET, new_server_name
 from podfleet.waiters.diagnosis import is_ready
 from tests.cluster import cluster as test_cluster
 from tests.cluster.crowd import PLACED, fake_nodes
@@ -118,29 +117,14 @@ class Stage:
         await self._free(client, await client.get(pods(self.namespace, name)))
 
     async def _free(self, client: KubeClient, pod: dict[str, Any]) -> None:
-        nothing = {SESSION: None, CLAIM: None}
-        patch = transition(pod, ClaimState.UNCLAIMED, labels={SESSION: None}, annotations=nothing)
-        await client.patch(
-            pods(self.namespace, name_of(pod)), patch, lambda now: CLAIM not in annotations_of(now)
-        )
+        path = pods(self.namespace, name_of(pod))
+        await client.patch(path, freed(pod), lambda now: CLAIM not in annotations_of(now))
 
     def _bound(self, spec: FleetSpec, number: int) -> dict[str, Any]:
         pod = spec.pod(self.namespace, new_server_name(spec.name), ())
         # The scheduler is not what is measured.
         pod["spec"]["nodeName"] = f"fake-{number % self.nodes}"
         return pod
-
-
-async def in_turns(at_once: int, work: Iterable[Any]) -> list[Any]:
-    """Await all, so many at once; return the results in the order of their ends."""
-    waiting = iter(work)
-    results: list[Any] = []
-
-    async def next_ones() -> None:
-        results.extend([await one for one in waiting])
-
-    await asyncio.gather(*(next_ones() for _ in range(at_once)))
-    return results
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from benchmarks.figures import resident
-from benchmarks.stage import Stage, crowded, in_turns, namespace
+from benchmarks.stage import Stage, crowded, namespace
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, HeadlessDNS
+from podfleet.bench import in_turns
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose
 from podfleet.fleet.tending.works import AT_ONCE

@@ -21,11 +21,11 @@ from typing import Any
 
 from attrs import frozen
 
-from benchmarks.figures import quantile, resident
-from benchmarks.stage import PLAIN, Stage, crowded, in_turns, namespace
+from benchmarks.figures import resident
+from benchmarks.stage import PLAIN, Stage, crowded, namespace
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
-from podfleet.fleet.claiming.claim import Claim
+from podfleet.bench import in_turns, plain_patch, quantile
 from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import KubeClient, Reflector, Store
@@ -82,11 +82,7 @@ class Plain:
         """Send one patch, of the size of a claim's."""
         self._turn += 1
         name = f"{PLAIN}-{self._turn % self._count}"
-        seen = {
-            "metadata": {"name": name, "uid": "", "labels": {}, "annotations": {}},
-            "spec": {},
-        }
-        patch = [one for one in Claim().patch(seen, datetime.now(UTC)) if one["op"] == "add"]
+        patch = plain_patch(name, datetime.now(UTC))
         await self._client.patch(pods(self._stage.namespace, name), patch, lambda _: False)
 
 

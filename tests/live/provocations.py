@@ -163,6 +163,12 @@ def lobby_taken(scene: Scene) -> None:
     scene.backend.cluster.apply([{**service, "spec": {"ports": [{"port": 7777}]}}])
 
 
+def quota_used_up(scene: Scene) -> None:
+    metadata = {"name": "small", "namespace": scene.backend.namespace}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata}
+    scene.backend.cluster.apply([{**quota, "spec": {"hard": {"pods": "1"}}}])
+
+
 def duel_granted(scene: Scene) -> None:
     make(Fleet, scene.backend, name="duel", exposure=HeadlessDNS())
 
@@ -339,6 +345,19 @@ PROVOCATIONS = (
         ("^podfleet: fleet arena: .*/arena-.*: no server within ", "label a node"),
     ),
     Provocation(
+        errors.QuotaExceeded,
+        "bench game:fleet",
+        4,
+        ("POST .*/pods: .*exceeded quota: small", "To do: raise the quota, or release servers"),
+        quota_used_up,
+    ),
+    Provocation(
+        errors.WaitTimeout,
+        "bench games:late --servers 1 --timeout 3",
+        4,
+        ("/arena-bench-.* is not ready after 3 s: ", "readiness probe .* fails: .*: mend what it"),
+    ),
+    Provocation(
         errors.PortPoolExhausted,
         "allocate games:one_port --timeout 3",
         4,
@@ -387,8 +406,6 @@ UNPROVOKED: dict[type[PodfleetError], str] = {
     PodfleetError: "the root: each of its kinds says more",
     errors.AllocationError: "of reservations, which no command makes; each of its kinds says more",
     errors.DrainEnded: "of drain, which no command calls",
-    errors.QuotaExceeded: "allocate tells it as Exhausted, preflight as what is to mend",
     errors.RangeFull: "allocate tells it as Exhausted",
-    errors.WaitTimeout: "of the waiters; allocate tells it as AllocationTimeout",
 }
 """Errors that no command ends with, and why."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import imports
 
 # Bottom to top, what a backend needs; the rest is imported by those who use it.
-OPTIONAL = ("cli", "local", "metrics", "testing", "tracing")
+OPTIONAL = ("bench", "cli", "demo", "local", "metrics", "testing", "tracing")
 HEAVY = {"multiprocessing", "pydoc", "sqlite3", "tkinter", "unittest", "xmlrpc"}
 
 

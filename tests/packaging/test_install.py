@@ -39,13 +39,17 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def optional() -> dict[str, list[str]]:
+    """Return what each extra asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked: dict[str, list[str]] = project["optional-dependencies"]
+    return asked
+
+
 def extras() -> set[str]:
     """Return the names, to import, of what only extras bring."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = {
-        normal(re.split(r"[<>=;\[ ]", line)[0])
-        for lines in project["optional-dependencies"].values()
-        for line in lines
+        normal(re.split(r"[<>=;\[ ]", line)[0]) for lines in optional().values() for line in lines
     }
     return {
         module
@@ -77,3 +81,6 @@ def test_a_release_installs_into_an_empty_environment_and_works(
     missing = json.loads(run("-c", IMPORT_ALL))
     assert set(missing.values()) <= extras(), missing
     assert not any(name.startswith("podfleet.fleet") for name in missing)
+
+    run(*install, *optional()["cli"])
+    assert "match-1 begins: demo-" in run("-m", "podfleet", "demo", "--seconds", "4")

@@ -100,6 +100,22 @@ def test_without_prometheus_the_port_says_how_to_install_it(folder: Path) -> Non
     )
 
 
+def test_without_matplotlib_the_plot_says_how_to_install_it_before_anything_is_made(
+    folder: Path,
+) -> None:
+    (folder / "mine.py").write_text(GOOD)
+    script = (
+        "import sys; sys.modules['matplotlib'] = None;"
+        "sys.argv = ['podfleet', 'bench', 'mine:fleet', '--plot', 'bench.svg'];"
+        "from podfleet.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "podfleet: --plot: 'bench.svg': needs matplotlib: pip install 'podfleet[plots]'\n"
+    )
+
+
 def test_a_shell_completes_the_commands() -> None:
     asked = {"_PODFLEET_COMPLETE": "complete_bash", "COMP_WORDS": "podfleet re", "COMP_CWORD": "1"}
     done = subprocess.run(

@@ -21,7 +21,7 @@ LAYERS = (
     {"sync"},
     {"metrics", "tracing"},
     {"local"},
-    {"testing"},
+    {"bench", "demo", "testing"},
     {"cli"},
     {"__main__"},
 )

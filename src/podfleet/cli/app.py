@@ -7,6 +7,8 @@ import sys
 import typer
 
 from podfleet.cli.allocate import allocate
+from podfleet.cli.bench import bench
+from podfleet.cli.demo import demo
 from podfleet.cli.describe import describe
 from podfleet.cli.exits import exit_code
 from podfleet.cli.ls import ls
@@ -28,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _command in (preflight, manifests, run, ls, top, describe, allocate, release):
+for _command in (demo, preflight, manifests, run, ls, top, describe, allocate, release, bench):
     app.command()(_command)
 
 

@@ -8,6 +8,7 @@ from podfleet.errors import (
     Forbidden,
     NotFound,
     PodfleetError,
+    QuotaExceeded,
     ServerError,
     ServerFailed,
     Throttled,
@@ -24,7 +25,7 @@ FOUND = 1
 _CODES: tuple[tuple[int, tuple[type[PodfleetError], ...]], ...] = (
     (2, (ConfigurationError,)),  # what a wrong option ends with, too
     (3, (NotFound,)),
-    (4, (AllocationError, WaitTimeout)),
+    (4, (AllocationError, QuotaExceeded, WaitTimeout)),
     (5, (ServerFailed,)),
     (6, (Forbidden, Unauthorized)),
     (7, (TransportError, ServerError, Throttled)),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, ConsoleDimensions
-from rich.live import Live
-from rich.text import Text
+from rich.console import ConsoleDimensions
 
+from podfleet.cli.live import show
 from podfleet.cli.output import columns
 from podfleet.cli.servers import HEAD, cells
 from podfleet.cli.visit import connected
@@ -29,7 +28,6 @@ from podfleet.waiters.diagnosis import is_ready
 __all__ = ["Recent", "top", "view"]
 
 _PERIOD = timedelta(minutes=1)
-_PAUSE = 1.0  # seconds between two looks into memory
 _START_TIMEOUT = 30.0  # seconds
 _SHARE = 4  # one in so many lines is for fleets at the most, and one for nodes
 
@@ -74,27 +72,17 @@ async def _watch(
             await reflector.wait_synced(_START_TIMEOUT)
             recent = Recent()
 
-            def shown(size: ConsoleDimensions | None) -> str:
+            async def shown(size: ConsoleDimensions | None) -> str:
                 servers = [server_from_pod(pod, (), ready=is_ready(pod)) for pod in store]
                 head = f"namespace {place}, heard {reflector.age:.0f} s ago"
                 return f"{head}\n\n{view(servers, recent, datetime.now(UTC), size)}"
 
             if once:
-                typer.echo(shown(None))
+                typer.echo(await shown(None))
             else:
-                await _show(shown)
+                await show(shown)
         finally:
             await reflector.stop()
-
-
-async def _show(shown: Callable[[ConsoleDimensions], str]) -> None:
-    """Show it on the whole terminal, until Ctrl-C."""
-    console = Console()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            text = Text(shown(console.size), no_wrap=True, overflow="ellipsis")
-            live.update(text, refresh=True)
-            await asyncio.sleep(_PAUSE)
 
 
 class Recent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from podfleet.fleet.running import START_TIMEOUT
 if TYPE_CHECKING:
     from podfleet.fleet.fleet import AsyncFleet
 
-__all__ = ["tend"]
+__all__ = ["tend", "until_told"]
 
 
 async def tend(fleets: Sequence[AsyncFleet]) -> None:
@@ -28,15 +28,27 @@ async def tend(fleets: Sequence[AsyncFleet]) -> None:
     Raises:
         PodfleetError: Why one cannot be started.
     """
-    work = asyncio.create_task(_until_stopped(fleets))
-    with _signals.cancelling(work):
+    await until_told(_until_stopped(fleets))
+
+
+async def until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Do a work until it is done, or SIGTERM or SIGINT (Ctrl-C) cancels it, and it is cleaned up.
+
+    Args:
+        work: The work.
+
+    Raises:
+        PodfleetError: What it raises.
+    """
+    task = asyncio.create_task(work)
+    with _signals.cancelling(task):
         try:
-            await asyncio.wait({work})
+            await asyncio.wait({task})
         finally:
-            work.cancel()
-            await asyncio.wait({work})
-    if not work.cancelled():
-        work.result()
+            task.cancel()
+            await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
 
 
 async def _until_stopped(fleets: Sequence[AsyncFleet]) -> None:

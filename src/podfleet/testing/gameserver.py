@@ -20,12 +20,11 @@ first, and its environment tells it to behave badly.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from podfleet.local import ServerContext
+from podfleet.local.echo import Sockets
 
 __all__ = ["IMAGE", "gameserver"]
 
@@ -34,27 +33,19 @@ IMAGE = "podfleet.test/gameserver:1"
 
 _FOREVER = 10**9  # seconds
 
-_Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 async def gameserver(context: ServerContext) -> int:
     """Serve until told to end; return the exit code."""
     env, code = context.env, 0
-    sockets: list[socket.socket | asyncio.Server | asyncio.DatagramTransport] = []
-    connections: set[asyncio.Task[None]] = set()
+    sockets = Sockets()
     try:
         if env.get("CRASH"):
             return 1
         extra = [one for one in env.get("EXTRA_PORTS", "").split(",") if one]
         for port in (env.get("PORT", "7777"), *extra):
-            where = context.where(int(port))
-            sockets.append(lines := _bound(socket.SOCK_STREAM, where))
-            sockets.append(await _listen(lines, _echo(context.name), connections))
-            sockets.append(datagrams := _bound(socket.SOCK_DGRAM, where))
-            sockets.append(await _echo_datagrams(datagrams, context.name))
+            await sockets.echo(context.where(int(port)), context.name)
         where = context.where(int(env.get("HTTP_PORT", "8080")))
-        sockets.append(web := _bound(socket.SOCK_STREAM, where))
-        sockets.append(await _listen(web, _Web(context.name, env), connections))
+        await sockets.serve(where, _Web(context.name, env))
         context.print(f"{context.name}: ready for players")
         if env.get("HOG_MEMORY_MB"):
             raise MemoryError
@@ -63,69 +54,10 @@ async def gameserver(context: ServerContext) -> int:
     except asyncio.CancelledError:
         pass  # told to end
     finally:
-        # A server before its socket: it takes it from the loop.
-        for one in (*connections, *reversed(sockets)):
-            one.cancel() if isinstance(one, asyncio.Task) else one.close()
+        sockets.close()
         if env.get("LAST_LINE"):
             context.print(env["LAST_LINE"])
     return code
-
-
-def _bound(kind: socket.SocketKind, where: tuple[str, int]) -> socket.socket:
-    """Return a socket, which its owner closes, whatever becomes of what is made of it."""
-    opened = socket.socket(socket.AF_INET, kind)
-    opened.setblocking(False)
-    if kind == socket.SOCK_STREAM:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.bind(where)
-    return opened
-
-
-def _echo(name: str) -> _Talk:
-    async def lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(name.encode() + b" " + line)
-            await writer.drain()
-
-    return lines
-
-
-async def _echo_datagrams(opened: socket.socket, name: str) -> asyncio.DatagramTransport:
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _EchoDatagrams(name.encode()), sock=opened
-    )
-    return transport
-
-
-async def _listen(
-    opened: socket.socket, talk: _Talk, connections: set[asyncio.Task[None]]
-) -> asyncio.Server:
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await talk(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went
-        finally:
-            writer.close()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(converse(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    return await asyncio.start_server(connected, sock=opened)
-
-
-class _EchoDatagrams(asyncio.DatagramProtocol):
-    def __init__(self, name: bytes) -> None:
-        self._name = name
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, client: Any) -> None:
-        self._transport.sendto(self._name + b" " + data, client)
 
 
 class _Web:
