@@ -8,12 +8,14 @@ from collections import OrderedDict, deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from attrs import frozen
 
 __all__ = ["Footprint", "footprint", "resident", "tables"]
 
-_KINDS = (dict, OrderedDict, set, list, deque)
+_MAPPINGS = (dict, OrderedDict, WeakKeyDictionary)
+_KINDS = (*_MAPPINGS, set, list, deque, WeakSet)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -80,10 +82,12 @@ def tables(roots: list[Any]) -> dict[str, int]:
             continue
         seen.add(id(one))
         for name, value in _attributes(one):
-            if isinstance(value, _KINDS):
-                where = f"{type(one).__name__}.{name}"
+            where = f"{type(one).__name__}.{name}"
+            if isinstance(value, asyncio.Queue):
+                found[where] = found.get(where, 0) + value.qsize()
+            elif isinstance(value, _KINDS):
                 found[where] = found.get(where, 0) + len(value)
-                items = list(value.values()) if isinstance(value, dict) else list(value)
+                items = list(value.values() if isinstance(value, _MAPPINGS) else value)
                 left += [item for item in items if _is_ours(item)]
             elif _is_ours(value):
                 left.append(value)
