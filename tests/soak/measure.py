@@ -29,6 +29,7 @@ class Footprint:
             resident memory goes by what the allocator keeps.
         tasks: Of asyncio.
         connections: Open TCP connections.
+        pods: Versions of Pods, wherever they are held.
         tables: Entries in the containers of podfleet's objects.
     """
 
@@ -36,6 +37,7 @@ class Footprint:
     blocks: float
     tasks: int
     connections: int
+    pods: int
     tables: int
 
 
@@ -51,6 +53,7 @@ def footprint(roots: list[Any]) -> Footprint:
         blocks=sys.getallocatedblocks() / 1000,
         tasks=len(asyncio.all_tasks()),
         connections=_connections(),
+        pods=_pods(),
         tables=sum(tables(roots).values()),
     )
 
@@ -69,6 +72,12 @@ def _connections() -> int:
         with suppress(OSError):  # of this very look
             found += os.readlink(descriptor) in sockets
     return found
+
+
+def _pods() -> int:
+    """Return how many Pods' specs there are that name a node."""
+    wanted = {"containers", "nodeName"}
+    return sum(isinstance(one, dict) and wanted <= one.keys() for one in gc.get_objects())
 
 
 def tables(roots: list[Any]) -> dict[str, int]:

@@ -137,6 +137,7 @@ class Allocation:
         self._registering = None if self._hand is None else self._hand.pod
         # Not cancelled with us: carried out late, it would stay behind our back.
         self._sent = asyncio.ensure_future(self._members.claims.carry_out(step, self._claim))
+        self._sent.add_done_callback(_see)  # where its Pod is deleted anyway, nobody asks
         self._registration = await asyncio.shield(self._sent)
         self._registering, self._sent = None, None
         return self._registration
@@ -251,6 +252,12 @@ class Allocation:
         hand = self._hand or next(started, self._hands[0])
         server = None if hand.pod is None else name_of(hand.pod)
         return await why_not(hand.core, hand.start, hand.wish, server, self._timeout)
+
+
+def _see(sent: asyncio.Future[Any]) -> None:
+    """Have asyncio not complain of an error that nobody waits for."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 async def _fastest(waiting: dict[asyncio.Future[Manifest], Hand]) -> tuple[Hand, Manifest]:
