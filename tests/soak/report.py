@@ -33,7 +33,8 @@ _REMEMBERED = {
     "Core.abandoned": 192,
 }
 """Entries in three replicas' tables that remember up to a limit: an entry a number of the pool, 50
-starts, the allocations of the last four seconds (131 were measured), and what `haste` says. A Pod has five keys, and its last version is at hand."""
+starts, the allocations of the last four seconds (131 were measured), and what `haste` says. A Pod
+has five keys, and its last version is at hand."""
 
 HEADER = (
     f"{'day':>4}{'asked':>7}{'given':>7}{'released':>9}{'lost':>6}{'refused':>8}{'faults':>7}"
