@@ -24,7 +24,8 @@ test: check docs embedded ## Check all: lint, types, docs, every test on the emb
 .PHONY: embedded
 embedded: wheel ## Run every test that needs no real cluster, on the wheel: a few minutes, no root
 	@$(PYTHON) .ci/browser.py
-	$(INSTALLED) pytest --on embedded -n 6 --dist loadgroup tests --pyargs podfleet
+	$(INSTALLED) pytest --on embedded -n 6 --dist loadgroup --ignore tests/live/test_soak.py tests --pyargs podfleet
+	$(INSTALLED) pytest --on embedded tests/live/test_soak.py
 
 .PHONY: istio
 istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery
@@ -85,8 +86,8 @@ dist: env ## Build the wheel and the sdist into dist
 	$(RUN) hatchling build -d dist
 
 .PHONY: soak
-soak: env ## Simulated days with random faults on the embedded cluster: five minutes
-	$(RUN) tests.soak
+soak: env ## Simulated days with random faults on the embedded cluster: five minutes; ARGS="--seed 7"
+	$(RUN) tests.soak $(ARGS)
 
 .PHONY: lock
 lock: ## Choose the newest versions that pyproject.toml allows, and lock them

@@ -12,7 +12,7 @@ from podfleet.fleet.tending import meter, reaper, surplus, tender, upkeep, works
 from podfleet.kube import client, reflector, store
 from podfleet.local.api import watching
 
-__all__ = ["haste"]
+__all__ = ["frequent_bookmarks", "haste"]
 
 _SHORTER: tuple[tuple[ModuleType, str, object], ...] = (
     (surplus, "_LASTS", 2.0),
@@ -36,9 +36,8 @@ _SHORTER: tuple[tuple[ModuleType, str, object], ...] = (
     # What is remembered is full before it is measured.
     (core, "_REMEMBERED_NAMES", 64),
     (store, "_REMEMBERED_DELETIONS", 256),
-    # What a silence is measured by.
-    (watching, "_BOOKMARKS", 1.0),
 )
+_BOOKMARKS = 1.0  # seconds: what a silence is measured by
 
 
 @contextmanager
@@ -47,4 +46,15 @@ def haste() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name, value in _SHORTER:
             patch.setattr(module, name, value)
+        yield
+
+
+@contextmanager
+def frequent_bookmarks() -> Iterator[None]:
+    """Have an embedded cluster in this process send bookmarks as often as haste expects them.
+
+    No more than that: its administrator is as patient as ever.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "_BOOKMARKS", _BOOKMARKS)
         yield

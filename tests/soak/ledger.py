@@ -11,7 +11,7 @@ from podfleet.model.names import SESSION
 
 __all__ = ["Ledger"]
 
-_REMEMBERED = 4000  # servers that were given: the last ones
+_REMEMBERED = 300  # servers that were given: the last ones, of some days; it is measured too
 _OVER = {EventKind.RELEASED, EventKind.LOST}
 
 
@@ -101,6 +101,11 @@ class Ledger:
         """No event came: the session vanished."""
         uid = self._open.pop(session).uid
         self.wrong.append(f"{session} was given {uid}, was not released, and no event names it")
+
+    def failed(self, session: str, error: str) -> None:
+        """It could not be followed to its end."""
+        self._open.pop(session, None)
+        self.wrong.append(f"{session}: {error}")
 
     def check(self, pods: list[Manifest]) -> None:
         """Look at the cluster's Pods: no session has two that run."""

@@ -8,12 +8,14 @@ from collections import OrderedDict, deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from attrs import frozen
 
 __all__ = ["Footprint", "footprint", "resident", "tables"]
 
-_KINDS = (dict, OrderedDict, set, list, deque)
+_MAPPINGS = (dict, OrderedDict, WeakKeyDictionary)
+_KINDS = (*_MAPPINGS, set, list, deque, WeakSet)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -27,6 +29,7 @@ class Footprint:
             resident memory goes by what the allocator keeps.
         tasks: Of asyncio.
         connections: Open TCP connections.
+        pods: Versions of Pods, wherever they are held.
         tables: Entries in the containers of podfleet's objects.
     """
 
@@ -34,6 +37,7 @@ class Footprint:
     blocks: float
     tasks: int
     connections: int
+    pods: int
     tables: int
 
 
@@ -49,6 +53,7 @@ def footprint(roots: list[Any]) -> Footprint:
         blocks=sys.getallocatedblocks() / 1000,
         tasks=len(asyncio.all_tasks()),
         connections=_connections(),
+        pods=_pods(),
         tables=sum(tables(roots).values()),
     )
 
@@ -69,6 +74,12 @@ def _connections() -> int:
     return found
 
 
+def _pods() -> int:
+    """Return how many Pods' specs there are that name a node."""
+    wanted = {"containers", "nodeName"}
+    return sum(isinstance(one, dict) and wanted <= one.keys() for one in gc.get_objects())
+
+
 def tables(roots: list[Any]) -> dict[str, int]:
     """Return how many entries each container has that podfleet's objects hold, by its place."""
     found: dict[str, int] = {}
@@ -80,10 +91,12 @@ def tables(roots: list[Any]) -> dict[str, int]:
             continue
         seen.add(id(one))
         for name, value in _attributes(one):
-            if isinstance(value, _KINDS):
-                where = f"{type(one).__name__}.{name}"
+            where = f"{type(one).__name__}.{name}"
+            if isinstance(value, asyncio.Queue):
+                found[where] = found.get(where, 0) + value.qsize()
+            elif isinstance(value, _KINDS):
                 found[where] = found.get(where, 0) + len(value)
-                items = list(value.values()) if isinstance(value, dict) else list(value)
+                items = list(value.values() if isinstance(value, _MAPPINGS) else value)
                 left += [item for item in items if _is_ours(item)]
             elif _is_ours(value):
                 left.append(value)

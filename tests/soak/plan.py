@@ -55,7 +55,9 @@ _WEIGHTS = {
     Mischief.CRASH: 8,
 }
 _EACH_DAY = (Mischief.NODE, Mischief.KILL, Mischief.KILL)
-_ROLLS = 3  # days from one roll-out to the next: between them a replica lives on, and may leak
+_ROLLS = (2, 5, 8)
+"""Days with a roll-out: one comes after the days that warm up. From the last one on, a replica
+lives on, and what it leaks adds up."""
 _OTHERS = 10  # a day
 
 
@@ -135,7 +137,7 @@ def troubles(day: Day, number: int, seed: str) -> list[Trouble]:
         seed: Says the rest.
     """
     chance = random.Random(f"troubles {seed}")
-    rolls = (Mischief.ROLL,) if number % _ROLLS == _ROLLS - 1 else ()
+    rolls = (Mischief.ROLL,) if number in _ROLLS else ()
     others = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=_OTHERS)
     found = [
         Trouble(chance.uniform(0.05, 0.9) * day.seconds, kind, chance.random())

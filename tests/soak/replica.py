@@ -28,6 +28,7 @@ from podfleet import (
 )
 from podfleet.errors import PodfleetError
 from tests.soak.haste import haste
+from tests.soak.parent import end_with_parent
 from tests.soak.plan import Day, Match
 from tests.soak.world import Place
 
@@ -37,7 +38,7 @@ FREE = 5
 """Servers that are to be free at night."""
 _POOL = (31000, 31199)
 _PATIENCE = 8.0  # seconds for an allocation
-_END_PATIENCE = 30.0  # seconds until a match that is over has to be known as such
+_END_PATIENCE = 180.0  # seconds until a match that is over has to be known as such
 _AGAIN = 0.2  # seconds
 _CONTEXT: Any = multiprocessing.get_context("forkserver")
 
@@ -155,6 +156,8 @@ class Child:
     ) -> None:
         self.sessions: set[str] = set()
         """Those that it has in hand."""
+        self.refused: set[str] = set()
+        """Those that it was given no server for: perhaps it cleans up after them still."""
         self._told = told
         self._pipe, end = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
@@ -189,8 +192,10 @@ class Child:
         try:
             while self._pipe.poll():
                 what, session, about = self._pipe.recv()
-                if what == "over":
+                if what in ("over", "failed"):
                     self.sessions.discard(session)
+                elif what == "refused":
+                    self.refused.add(session)
                 self._told(what, session, about)
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
@@ -215,8 +220,12 @@ def _live(place: Place, revision: int, clock: Clock, pipe: Connection) -> None:
         here = fleet(place, revision, clock)
 
         async def one(match: Match) -> None:
-            was_there = await play(lambda: here, match, _Telling(pipe))
-            pipe.send(("over", match.session, was_there))
+            try:
+                was_there = await play(lambda: here, match, _Telling(pipe))
+            except Exception as error:
+                pipe.send(("failed", match.session, f"{type(error).__name__}: {error}"))
+            else:
+                pipe.send(("over", match.session, was_there))
 
         def take() -> None:
             while pipe.poll():
@@ -233,5 +242,6 @@ def _live(place: Place, revision: int, clock: Clock, pipe: Connection) -> None:
         asyncio.get_running_loop().add_reader(pipe.fileno(), take)
         await asyncio.Event().wait()
 
+    end_with_parent()
     with haste():
         asyncio.run(run())

@@ -17,8 +17,9 @@ from podfleet.model.manifest import name_of
 from podfleet.testing import Fault, FaultyApi
 from podfleet.testing.cluster import TestCluster
 from podfleet.testing.gameserver import IMAGE, gameserver
-from tests.soak.haste import haste
+from tests.soak.haste import frequent_bookmarks
 from tests.soak.measure import resident
+from tests.soak.parent import end_with_parent
 
 __all__ = ["NODES", "Place", "World", "world"]
 
@@ -49,7 +50,7 @@ class World:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._stack.enter_context(haste())
+        self._stack.enter_context(frequent_bookmarks())
         nodes = [Node(name=name, external=False) for name in NODES]
         self._local = LocalCluster({IMAGE: gameserver}, nodes=nodes, istio=False)
         self._stack.enter_context(self._local)
@@ -59,6 +60,7 @@ class World:
         self._place = self._stack.enter_context(self._cluster.place())
         self._proxy = FaultyApi(self._place.kubeconfig)
         through = self._stack.enter_context(self._proxy.kubeconfig(self._place.kubeconfig))
+        end_with_parent(self.close)
         self._here = Place(self._place.namespace, through, self._place.account, self._place.image)
 
     def place(self) -> Place:

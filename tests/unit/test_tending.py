@@ -18,6 +18,7 @@ from podfleet.fleet.tending.reason import Reason
 from podfleet.fleet.tending.surplus import Surplus
 from podfleet.kube import Store
 from podfleet.model.names import PATIENCE, RECYCLED, REVISION, STATE, TURN
+from tests.soak.measure import tables
 
 
 class Clock:
@@ -228,3 +229,13 @@ def test_the_meter_counts_what_is_allocated_by_whomever() -> None:
     metering.follow(Sighting("arena-0", None))
     load = metering.load()
     assert (load.allocated, load.rate) == (3, 0.0)
+
+
+def test_the_meter_forgets_though_nobody_asks_for_the_load() -> None:
+    metering, _, clock = meter()
+    for number in range(10):
+        metering.follow(seen(server(name=f"arena-{number}", uid=str(number))))
+        claimed = server(name=f"arena-{number}", uid=str(number), state="allocated", turn=1)
+        metering.follow(seen(claimed))
+        clock.now += 121
+    assert tables([metering])["Meter._recent"] == 1

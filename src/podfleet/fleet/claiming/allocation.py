@@ -137,7 +137,7 @@ class Allocation:
         self._registering = None if self._hand is None else self._hand.pod
         # Not cancelled with us: carried out late, it would stay behind our back.
         self._sent = asyncio.ensure_future(self._members.claims.carry_out(step, self._claim))
-        self._sent.add_done_callback(_heed)  # its Pod may be on its way out, and nobody waits
+        self._sent.add_done_callback(_see)  # where its Pod is deleted anyway, nobody asks
         self._registration = await asyncio.shield(self._sent)
         self._registering, self._sent = None, None
         return self._registration
@@ -254,8 +254,8 @@ class Allocation:
         return await why_not(hand.core, hand.start, hand.wish, server, self._timeout)
 
 
-def _heed(sent: asyncio.Future[Any]) -> None:
-    """Have an error not be told of by the event loop."""
+def _see(sent: asyncio.Future[Any]) -> None:
+    """Have asyncio not complain of an error that nobody waits for."""
     if not sent.cancelled():
         sent.exception()
 

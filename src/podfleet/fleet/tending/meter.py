@@ -58,6 +58,7 @@ class Meter:
         is_taken = seen.state in _TAKEN
         if is_taken and name not in self._taken and name in self._known:
             self._recent.append(self._clock())
+            self._forget()  # who keeps no servers ready never asks for the load
         (self._taken.add if is_taken else self._taken.discard)(name)
         self._known.add(name)
         if seen.ready and name not in self._started:
@@ -68,8 +69,7 @@ class Meter:
     def load(self) -> Load:
         """Return the load now."""
         now = self._clock()
-        while self._recent and self._recent[0] < now - _OF_LATE:
-            self._recent.popleft()
+        self._forget()
         waiting = len(self._line)
         seconds = min(_OF_LATE, max(_AT_LEAST, now - self._began))
         return Load(
@@ -81,6 +81,12 @@ class Meter:
             start_seconds=math.fsum(self._starts) / len(self._starts) if self._starts else 0.0,
             waiting=self._line.patient,
         )
+
+    def _forget(self) -> None:
+        """Forget allocations that are not of late any more."""
+        since = self._clock() - _OF_LATE
+        while self._recent and self._recent[0] < since:
+            self._recent.popleft()
 
 
 def _took(pod: Manifest) -> float | None:
