@@ -25,7 +25,7 @@ from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose
 from podfleet.fleet.tending.works import AT_ONCE
 from podfleet.kube import KubeClient
-from podfleet.kube.paths import pods
+from podfleet.kube.paths import object_path, pods
 from podfleet.model import ServerState
 from podfleet.model.manifest import name_of
 from podfleet.model.names import FLEET, new_server_name
@@ -47,7 +47,7 @@ class Size:
     """
 
     fill: int = 1000
-    rounds: int = 4
+    rounds: int = 3
     tended: int = 5000
     seconds: float = 60.0
     rate: float = 5.0
@@ -56,18 +56,24 @@ class Size:
 QUICK = Size(fill=20, rounds=1, tended=30, seconds=2.0)
 
 
+def _plain(stage: Stage) -> FleetSpec:
+    return FleetSpec(name="plain", template=stage.template, exposure=HeadlessDNS())
+
+
 async def plainly(stage: Stage, client: KubeClient, count: int) -> float:
-    """Create Pods like a fleet's, of no fleet; return how many a second."""
-    spec = FleetSpec(name="plain", template=stage.template, exposure=HeadlessDNS())
-
-    def body() -> dict[str, object]:
-        pod = spec.pod(stage.namespace, new_server_name("plain"), ())
-        labels = {key: value for key, value in pod["metadata"]["labels"].items() if key != FLEET}
-        return {**pod, "metadata": {**pod["metadata"], "labels": labels | {"plain": "true"}}}
-
+    """Create Pods like a fleet's, which none tends; return how many a second."""
+    spec, path = _plain(stage), pods(stage.namespace)
+    bodies = (spec.pod(stage.namespace, new_server_name("plain"), ()) for _ in range(count))
     began = time.monotonic()
-    await in_turns(AT_ONCE, (client.create(pods(stage.namespace), body()) for _ in range(count)))
+    await in_turns(AT_ONCE, (client.create(path, body) for body in bodies))
     return count / (time.monotonic() - began)
+
+
+async def shared(stage: Stage, client: KubeClient) -> None:
+    """Create what a fleet's servers share: to keep a Service's endpoints takes Kubernetes much."""
+    for one in _plain(stage).shared:
+        path = object_path(one.manifest["apiVersion"], one.plural, stage.namespace)
+        await client.create(path, one.manifest)
 
 
 async def filled(fleet: AsyncFleet, count: int) -> float:
@@ -127,12 +133,13 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
     try:
         async with namespace(client) as place:
             stage = Stage(kubeconfig, place, _NODES)
+            await shared(stage, client)
             await plainly(stage, client, 2 * AT_ONCE)  # connections are opened
             for number in range(size.rounds):
                 for what in random.sample(sorted(rates), 2):  # the first meets a fresher server
                     if what == "plain":
                         rates[what].append(await plainly(stage, client, size.fill))
-                        await emptied(stage, client, "plain=true")
+                        await emptied(stage, client, f"{FLEET}=plain")
                     else:
                         fleet = _keeping(stage, f"fill-{number}", size.fill)
                         rates[what].append(await filled(fleet, size.fill))

@@ -47,8 +47,7 @@ class _Span:
     span: trace.Span
 
     def tell(self, attributes: Attributes) -> None:
-        for key, value in attributes.items():
-            self.span.set_attribute(key, value)
+        self.span.set_attributes(attributes)
 
 
 @frozen

@@ -118,16 +118,23 @@ def test_few_servers_wait_for_a_node_and_all_come_when_there_is_one(backend: Bac
     node = backend.cluster.nodes()[0]["metadata"]["name"]
     label = f"/metadata/labels/{name}"
     shape = template(backend, node_selector={name: "true"})
-    with make(Fleet, backend, template=shape, ready=40) as fleet:
-        eventually(lambda: len(fleet.servers()) >= 8)
-        until = [0]
+    wanted, asked = [8], list[Load]()
 
-        def settled() -> bool:
-            before, until[0] = until[0], len(fleet.servers())
-            return before == until[0] and not fleet.status().servers[READY]
+    def policy(load: Load) -> int:
+        asked.append(load)
+        return wanted[0]
 
-        eventually(settled)
-        assert until[0] < 40  # eight, and what was made before the scheduler had answered
+    with make(Fleet, backend, template=shape, ready=policy) as fleet:
+
+        def tried() -> int:
+            """Return how many the scheduler has found no node for."""
+            conditions = [pod["status"].get("conditions") or [] for pod in backend.pods()]
+            return sum(any(one["type"] == "PodScheduled" for one in each) for each in conditions)
+
+        eventually(lambda: tried() == 8)
+        wanted[0], before = 40, len(asked)
+        eventually(lambda: len(asked) > before + 3)
+        assert len(backend.pods()) == 8  # no more than those for which there is no node
         backend.cluster.patch(
             f"/api/v1/nodes/{node}", {"op": "add", "path": label, "value": "true"}
         )

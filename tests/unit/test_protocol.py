@@ -188,6 +188,7 @@ class ClaimMachine(RuleBasedStateMachine):
         self.callers: list[Caller] = []
         self.late: list[tuple[protocol.Step, Claim]] = []
         self.killed: list[Caller] = []
+        self.claims = 0
 
     @initialize(
         pods=st.integers(1, 3), replicas=st.integers(1, 3), slots=st.sampled_from([None, 3])
@@ -198,13 +199,17 @@ class ClaimMachine(RuleBasedStateMachine):
             self.truth.add()
         self.views = [copy.deepcopy(self.truth.pods) for _ in range(replicas)]
 
+    def claim(self, session: str | None = None, slots: int = 1) -> Claim:
+        self.claims += 1  # no id by chance: a story told again goes as it went
+        return Claim(session=session, slots=slots, id=f"{self.claims:032x}")
+
     @property
     def running(self) -> list[Caller]:
         return [caller for caller in self.callers if not caller.done]
 
     @rule(data=st.data(), session=st.sampled_from([None, *SESSIONS]), slots=st.integers(1, 2))
     def ask(self, data: st.DataObject, session: str | None, slots: int) -> None:
-        claim = Claim(session=session, slots=1 if self.truth.slots is None else slots)
+        claim = self.claim(session, 1 if self.truth.slots is None else slots)
         begun = protocol.claim_any(claim) if session is None else protocol.claim_for_session(claim)
         caller = Caller(data.draw(st.integers(0, len(self.views) - 1)), claim, begun)
         caller.send(None)
@@ -216,7 +221,7 @@ class ClaimMachine(RuleBasedStateMachine):
         """Another replica takes a registration for one whose maker was killed, rightly or not."""
         session = data.draw(st.sampled_from(sorted(self.truth.registrations)))
         settling = protocol.settle(self.truth.registrations[session])
-        caller = Caller(0, Claim(), settling)
+        caller = Caller(0, self.claim(), settling)
         caller.send(None)
         self.callers.append(caller)
 

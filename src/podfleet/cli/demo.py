@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from podfleet.local import LocalCluster, Node
 
 __all__ = ["demo"]
 
+_SAID = 3  # lines of what happens, above what there is
 _WORDS = """\
 A Kubernetes cluster in this process: 3 servers are kept ready, and matches come and go.
 From another terminal:
@@ -71,12 +73,13 @@ async def _in_lines(words: str) -> None:
 
 
 async def _on_terminal(words: str) -> None:
-    recent = Recent()
+    recent, said = Recent(), deque[str](maxlen=_SAID)
 
     async def text(size: ConsoleDimensions) -> str:
-        left = ConsoleDimensions(size.width, size.height - words.count("\n") - 1)
-        return f"{words}\n{view(await fleet.servers(), recent, datetime.now(UTC), left)}"
+        above = "\n".join((words, *said, ""))
+        left = ConsoleDimensions(size.width, size.height - above.count("\n") - 1)
+        return f"{above}\n{view(await fleet.servers(), recent, datetime.now(UTC), left)}"
 
     async with fleet, asyncio.TaskGroup() as playing:
-        playing.create_task(have_matches(lambda _: None))
+        playing.create_task(have_matches(said.append))
         await show(text)
