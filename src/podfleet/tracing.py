@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from contextvars import Token
+from typing import Self
 
 try:
     from opentelemetry import trace
+    from opentelemetry.context import Context, attach, detach
 except ImportError as error:
     raise ImportError(
         "podfleet.tracing needs the API of OpenTelemetry: pip install 'podfleet[tracing]'"
     ) from error
 
-from attrs import frozen
+from attrs import define, frozen
 
 from podfleet.fleet.trace import Attributes, send_spans_to
 
@@ -42,19 +44,32 @@ def uninstrument() -> None:
     send_spans_to(None)
 
 
-@frozen
-class _Span:
+@define
+class _Span(AbstractContextManager["_Span"]):
+    """As the API's `use_span`, whose generators take as long as the span itself."""
+
     span: trace.Span
+    _before: Token[Context] | None = None
 
     def tell(self, attributes: Attributes) -> None:
         self.span.set_attributes(attributes)
+
+    def __enter__(self) -> Self:
+        self._before = attach(trace.set_span_in_context(self.span))
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        assert self._before is not None
+        detach(self._before)
+        if isinstance(error, Exception):  # not one that is cancelled
+            self.span.record_exception(error)
+            self.span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+        self.span.end()
 
 
 @frozen
 class _Tracer:
     tracer: trace.Tracer
 
-    @contextmanager
-    def span(self, name: str, attributes: Attributes) -> Iterator[_Span]:
-        with self.tracer.start_as_current_span(name, attributes=attributes) as span:
-            yield _Span(span)
+    def span(self, name: str, attributes: Attributes) -> _Span:
+        return _Span(self.tracer.start_span(name, attributes=attributes))
