@@ -141,9 +141,9 @@ class FaultyApi:
         return sum(words in request for request in self.seen)
 
     @property
-    def watching(self) -> bool:
-        """Whether a watch is open, and answered."""
-        return bool(self._watches)
+    def watching(self) -> tuple[str, ...]:
+        """The paths, with their queries, of the watches that are open and answered."""
+        return tuple(request.path_qs for request, _ in self._watches)
 
     def cut_watches(self) -> None:
         """Cut every watch that is open."""
