@@ -29,6 +29,7 @@ __all__ = ["Place", "TestCluster", "eventually"]
 _ACCOUNT = "backend"
 _CLUSTER_WIDE = ("clusterroles", "clusterrolebindings")
 _PAUSE = (0.002, 0.05)  # seconds between two looks: at first, and at the most
+_CONTROLLERS = 120.0  # seconds: after an outage they try again ever more slowly
 _T = TypeVar("_T")
 
 
@@ -102,7 +103,7 @@ class TestCluster:
         try:
             # Every Pod gets the default account, and is refused until it is there.
             accounts = object_path("v1", "serviceaccounts", name)
-            eventually(lambda: "default" in map(name_of, self._list(accounts)))
+            eventually(lambda: "default" in map(name_of, self._list(accounts)), _CONTROLLERS)
             account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": _ACCOUNT}}
             self._run(lambda client: client.create(accounts, account))
             with tempfile.TemporaryDirectory(prefix="podfleet-") as folder:
