@@ -140,5 +140,7 @@ def test_the_api_server_itself(backend: Backend, crowd: dict[str, Any], own: Clu
     }
     for what, works in faults.items():
         found = measured(what, backend, crowd, in_thread(*works))
-        assert found.allocation < 20
+        # New servers are there within a second, and wait for the scheduler: refused once by an API
+        # server that does not know the rights yet, it tries again after up to half a minute.
+        assert found.allocation < 60
         assert found.watch < 25
