@@ -17,7 +17,8 @@ from podfleet.fleet.pool.sharing import SlotPool
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Store
 from podfleet.model import GameServer, Manifest
-from podfleet.model.names import REVISION, STATE
+from podfleet.model.names import CLAIM, REVISION, SESSIONS, SLOTS, STATE
+from tests.soak.measure import tables
 
 NODES = ("a", "b", "c")
 
@@ -270,3 +271,17 @@ def test_lost_races_widen_the_choice_of_ranked_servers() -> None:
     assert {pool.best() for _ in range(50)} == {"server-0"}
     chosen.lost()
     assert {pool.best() for _ in range(50)} == {"server-0", "server-1"}
+
+
+def test_whoever_claims_slots_of_shared_servers_is_no_replica_that_is_kept() -> None:
+    """A change of slots is called as its request is: by as many names as there are requests."""
+    store = Store()
+    free = FreeServers(store, "r", "packed", random.Random(0))
+    store.listen(lambda change: free.follow(Sighting(change.name, change.after)))
+    for number in range(9):
+        for turn, what in enumerate(("free", "allocated")):
+            pod = pod_of(f"arena-{number}", what, "a", 2 * number + turn + 1)
+            notes = {SLOTS: "3", CLAIM: f"{number:032d}"[::-1], SESSIONS: '{"red":1}'}
+            shared = notes if what == "allocated" else {SLOTS: "3"}
+            store.observe({**pod, "metadata": {**pod["metadata"], "annotations": shared}})
+    assert not tables([free])["Choice._met"]

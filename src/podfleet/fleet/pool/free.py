@@ -341,7 +341,8 @@ class FreeServers:
             node = node_of(pod)
             if not matches(pod, self._present):
                 self._outdated_taken.add(name)
-            if name in self._offered and (claim := annotations_of(pod).get(CLAIM)):  # till now
+            claim = annotations_of(pod).get(CLAIM)
+            if claim and name in self._offered and not has_slots(pod):  # offered till now
                 self.choice.met(replica_of(claim))
         else:
             self._outdated_taken.discard(name)
