@@ -15,6 +15,7 @@ from podfleet.errors import Conflict, PodfleetError
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods
+from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import CLAIM, FLEET, new_server_name
 from podfleet.waiters.diagnosis import is_ready
@@ -89,16 +90,9 @@ class Stage:
                     return
                 await asyncio.sleep(2)
 
-    async def shown(self, client: KubeClient, selector: str) -> AsyncIterator[dict[str, Any]]:
+    def shown(self, client: KubeClient, selector: str) -> AsyncIterator[Manifest]:
         """Yield the Pods, page by page."""
-        query = {"labelSelector": selector, "limit": "500"}
-        while True:
-            page = await client.get(pods(self.namespace), query)
-            for pod in page["items"]:
-                yield pod
-            if not page["metadata"].get("continue"):
-                return
-            query["continue"] = page["metadata"]["continue"]
+        return client.objects(pods(self.namespace), {"labelSelector": selector})
 
     async def reset(self, client: KubeClient, fleet: str) -> None:
         """Have every allocated server of a fleet free again."""
@@ -116,7 +110,7 @@ class Stage:
         """Have one server free again."""
         await self._free(client, await client.get(pods(self.namespace, name)))
 
-    async def _free(self, client: KubeClient, pod: dict[str, Any]) -> None:
+    async def _free(self, client: KubeClient, pod: Manifest) -> None:
         path = pods(self.namespace, name_of(pod))
         await client.patch(path, freed(pod), lambda now: CLAIM not in annotations_of(now))
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 from attrs import frozen
@@ -17,7 +18,7 @@ from podfleet import Fleet, HeadlessDNS
 from tests.cluster.fixtures import Backend
 from tests.live.arena import GRACE, make
 
-__all__ = ["SCRIPT", "Answer", "Desk", "fetch", "free_port"]
+__all__ = ["SCRIPT", "Answer", "Desk", "fetch", "free_port", "started"]
 
 SCRIPT = Path(sys.executable).with_name("podfleet")
 GAME = """
@@ -92,21 +93,25 @@ class Desk:
     @contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Run the command beside; it is killed at the end."""
-        process = subprocess.Popen(
-            [SCRIPT, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Of a job in the background, as a test run may be, SIGINT is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        try:
+        with started(*arguments, cwd=self.folder, env=self.environment) as process:
             yield process
-        finally:
-            process.kill()
-            process.communicate()
+
+
+@contextmanager
+def started(*arguments: str, **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start the command; it is killed at the end."""
+    process = subprocess.Popen(
+        [SCRIPT, *arguments],
+        text=True,
+        # Of a job in the background, as a test run may be, SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def fetch(port: int, path: str) -> tuple[int, str]:

@@ -5,34 +5,14 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from podfleet import Endpoint, Protocol
 from tests.live.arena import eventually, over_tcp, over_udp
-from tests.live.command import SCRIPT
-
-
-@contextmanager
-def demo(folder: Path, **settings: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run it, far from the checkout; it is killed at the end."""
-    process = subprocess.Popen(
-        [SCRIPT, "demo"],
-        cwd=folder,
-        text=True,
-        # Of a job in the background, as a test run may be, SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+from tests.live.command import SCRIPT, started
 
 
 def line_with(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
@@ -48,7 +28,7 @@ def line_with(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
 def test_it_is_tried_from_another_terminal_and_leaves_nothing(
     tmp_path: Path, told: signal.Signals
 ) -> None:
-    with demo(tmp_path) as process:
+    with started("demo", cwd=tmp_path) as process:
         kubeconfig = Path(line_with(process, r"export KUBECONFIG=(\S+)")[1])
 
         def podfleet(*words: str) -> str:
@@ -88,7 +68,7 @@ def test_it_is_tried_from_another_terminal_and_leaves_nothing(
 def test_on_a_terminal_it_is_shown_live(tmp_path: Path) -> None:
     screen, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "150", "LINES": "40"}
-    with demo(tmp_path, stdin=terminal, stdout=terminal, env=environment) as process:
+    with started("demo", cwd=tmp_path, stdin=terminal, stdout=terminal, env=environment) as process:
         os.close(terminal)
         os.set_blocking(screen, False)
         seen = bytearray()

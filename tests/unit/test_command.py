@@ -75,24 +75,24 @@ def test_a_mistake_ends_the_command_with_2_and_no_traceback(
     )
 
 
-def test_without_the_extra_it_says_how_to_install_it() -> None:
+def without(package: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as where a package is not installed."""
     script = (
-        "import sys; sys.modules['typer'] = None; sys.argv = ['podfleet', 'run', 'game:fleet'];"
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = {['podfleet', *words]};"
         "from podfleet.__main__ import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+def test_without_the_extra_it_says_how_to_install_it() -> None:
+    done = without("typer", "run", "game:fleet")
     said = "podfleet: the command needs typer: pip install 'podfleet[cli]'\n"
     assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_without_prometheus_the_port_says_how_to_install_it(folder: Path) -> None:
     (folder / "mine.py").write_text(GOOD)
-    script = (
-        "import sys; sys.modules['prometheus_client'] = None;"
-        "sys.argv = ['podfleet', 'run', 'mine:fleet', '--metrics-port', '9102'];"
-        "from podfleet.__main__ import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = without("prometheus_client", "run", "mine:fleet", "--metrics-port", "9102")
     assert done.returncode == 2
     assert done.stderr == (
         "podfleet: --metrics-port: 9102: podfleet.metrics needs prometheus_client: "
@@ -104,12 +104,7 @@ def test_without_matplotlib_the_plot_says_how_to_install_it_before_anything_is_m
     folder: Path,
 ) -> None:
     (folder / "mine.py").write_text(GOOD)
-    script = (
-        "import sys; sys.modules['matplotlib'] = None;"
-        "sys.argv = ['podfleet', 'bench', 'mine:fleet', '--plot', 'bench.svg'];"
-        "from podfleet.__main__ import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = without("matplotlib", "bench", "mine:fleet", "--plot", "bench.svg")
     assert done.returncode == 2
     assert done.stderr == (
         "podfleet: --plot: 'bench.svg': needs matplotlib: pip install 'podfleet[plots]'\n"

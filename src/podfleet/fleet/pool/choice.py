@@ -73,6 +73,8 @@ class Choice:
 
     def _share(self) -> tuple[int, int]:
         """Return which share this replica has, and of how many."""
+        if not self._met:
+            return 0, 1
         latest = self._clock() - _ACTIVE
         self._met = {one: at for one, at in self._met.items() if at >= latest}
         replicas = sorted([self._replica, *self._met])
