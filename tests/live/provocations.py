@@ -342,7 +342,7 @@ PROVOCATIONS = (
         errors.Exhausted,
         "allocate games:waiting --timeout 2",
         4,
-        ("^podfleet: fleet arena: .*/arena-.*: no server within ", "label a node"),
+        ("^podfleet: fleet arena: .*/arena-.*: no server within 2 s: ", "label a node"),
     ),
     Provocation(
         errors.QuotaExceeded,
@@ -361,14 +361,14 @@ PROVOCATIONS = (
         errors.PortPoolExhausted,
         "allocate games:one_port --timeout 3",
         4,
-        (r"no server within .*PortPool\(31900, 31900\)", "widen the pool, add a node or"),
+        (r"no server within 3 s: .*PortPool\(31900, 31900\)", "widen the pool, add a node or"),
         port_taken,
     ),
     Provocation(
         errors.Contended,
         "allocate game:fleet --timeout 6",
         4,
-        (r"fleet arena: no server within .* s: \d+ servers in turn were claimed", ": try again$"),
+        (r"fleet arena: no server within 6 s: \d+ servers in turn were claimed", ": try again$"),
         others_are_faster,
     ),
     Provocation(
@@ -383,7 +383,7 @@ PROVOCATIONS = (
         "allocate games:late --timeout 3",
         4,
         (
-            r"fleet arena: .*/arena-.*: no server within ",
+            r"fleet arena: .*/arena-.*: no server within 3 s: ",
             r"its readiness probe \(HTTP GET /healthz on port 8080\) fails: .*: mend what it asks",
         ),
     ),

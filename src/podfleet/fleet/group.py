@@ -20,6 +20,7 @@ from podfleet.fleet.arguments import (
 from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.claims import Claims
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.seats import Seats
 from podfleet.fleet.claiming.views import Views
@@ -285,7 +286,7 @@ class AsyncFleetGroup:
     ) -> tuple[Allocated, Core]:
         """Return a claimed server, and the fleet that it is of."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
+        deadline = Deadline.after(timeout)
         asking = self._asking.setdefault(loop, Asking())
         with ExitStack() as stack:
             for fleet in self._fleets:

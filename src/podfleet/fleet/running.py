@@ -12,6 +12,7 @@ from attrs import define, field
 from podfleet.errors import AllocationError, ConfigurationError, DrainEnded, PodfleetError
 from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
@@ -125,7 +126,7 @@ class Running:
         self, claim: Claim, wish: Wish, timeout: float, reservation: GameServer | None = None
     ) -> Allocated:
         """Return a claimed server; cancelled, it leaves none."""
-        deadline = asyncio.get_running_loop().time() + timeout
+        deadline = Deadline.after(timeout)
         with self.under_way():
             # Until it is connected, the cause of the delay is known best by what is waited for.
             core = await self.start(min(timeout, START_TIMEOUT))

@@ -22,6 +22,7 @@ from podfleet.errors import (
 )
 from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.hand import Hand
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.refusals import why_not
@@ -46,7 +47,7 @@ class Allocation:
         members: The fleets, the first one first.
         claim: What to write on the server.
         wish: Which server it is to be.
-        timeout: Seconds, for everything together.
+        deadline: For everything together.
         reservation: A server that was reserved for this.
     """
 
@@ -55,14 +56,13 @@ class Allocation:
         members: Members,
         claim: Claim,
         wish: Wish,
-        timeout: float,
+        deadline: Deadline,
         reservation: GameServer | None = None,
     ) -> None:
         self._members = members
         self._claim = claim
         self._reservation = reservation
-        self._timeout = timeout
-        self._deadline = asyncio.get_running_loop().time() + timeout
+        self._deadline = deadline
         self._hands = [Hand(core, claim, wish, self._deadline) for core in members.cores]
         self._hands[0].may_start.set()
         self._hand: Hand | None = None  # the one with the server that is about to be claimed
@@ -94,7 +94,7 @@ class Allocation:
 
     async def _within_time(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self._deadline.at):
                 return await self._claimed()
         except WaitTimeout as error:  # the probe's; both it and the next are TimeoutErrors
             raise AllocationTimeout(f"{self._members.name}: {error}") from error
@@ -151,7 +151,7 @@ class Allocation:
             if self._claim.session in sessions_of(pod):
                 return pod
             self._hand = hand
-            if await hand.expose(pod, self._deadline):
+            if await hand.expose(pod, self._deadline.at):
                 return pod
             self._hand = None
 
@@ -245,13 +245,13 @@ class Allocation:
         """Return the error that says why the time was not enough."""
         if self.lost_races >= _CONTENDED:
             return Contended(
-                f"{self._members.name}: no server within {self._timeout:.3g} s: "
+                f"{self._members.name}: no server within {self._deadline.timeout:.3g} s: "
                 f"{self.lost_races} servers in turn were claimed by other callers first: try again"
             )
         started = (hand for hand in self._hands if hand.start.server is not None)
         hand = self._hand or next(started, self._hands[0])
         server = None if hand.pod is None else name_of(hand.pod)
-        return await why_not(hand.core, hand.start, hand.wish, server, self._timeout)
+        return await why_not(hand.core, hand.start, hand.wish, server, self._deadline.timeout)
 
 
 def _see(sent: asyncio.Future[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from podfleet.errors import AllocationTimeout
 from podfleet.fleet.claiming.allocation import Allocation
 from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.turns import Turns
 from podfleet.fleet.pool.free import Wish
@@ -59,7 +60,7 @@ class Asking:
         members: Members,
         claim: Claim,
         wish: Wish,
-        deadline: float,
+        deadline: Deadline,
         reservation: GameServer | None = None,
     ) -> Allocated:
         """Return a claimed server: the session's own, or a new one.
@@ -68,13 +69,13 @@ class Asking:
             members: The fleets.
             claim: What to write on the server.
             wish: Which server it is to be.
-            deadline: Seconds on the event loop's clock, for everything together.
+            deadline: For everything together.
             reservation: A server that was reserved for this.
         """
         async with AsyncExitStack() as stack:
             if claim.session is not None:
                 try:
-                    async with asyncio.timeout_at(deadline):
+                    async with asyncio.timeout_at(deadline.at):
                         await stack.enter_async_context(self._sessions.turn(claim.session))
                         if members.claims.shown(claim.session) and (
                             found := await members.claims.find(claim.session)
@@ -89,8 +90,7 @@ class Asking:
                         f"another call for session {claim.session!r} was not done, or the "
                         "endpoint of its server was not known"
                     ) from None
-            left = max(0.0, deadline - asyncio.get_running_loop().time())
-            allocation = Allocation(members, claim, wish, left, reservation)
+            allocation = Allocation(members, claim, wish, deadline, reservation)
             pod, endpoints = await allocation.run()
             core = members.of(pod)
             _log.info(

@@ -6,6 +6,7 @@ import asyncio
 
 from podfleet.errors import AllocationError, ApiError
 from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.start import Start
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
@@ -26,10 +27,10 @@ class Hand:
         core: The running fleet.
         claim: What to write on the server.
         wish: Which server it is to be.
-        deadline: Seconds on the event loop's clock.
+        deadline: The allocation's.
     """
 
-    def __init__(self, core: Core, claim: Claim, wish: Wish, deadline: float) -> None:
+    def __init__(self, core: Core, claim: Claim, wish: Wish, deadline: Deadline) -> None:
         self.core = core
         self.wish = wish
         self.start = Start(core, claim, deadline)

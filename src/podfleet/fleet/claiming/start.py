@@ -10,6 +10,7 @@ import asyncio
 
 from podfleet.errors import ApiError, PortPoolExhausted
 from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.core import Core
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Manifest
@@ -28,10 +29,10 @@ class Start:
     Args:
         core: The running fleet.
         claim: What the server is to be claimed by.
-        deadline: Seconds on the event loop's clock.
+        deadline: The allocation's.
     """
 
-    def __init__(self, core: Core, claim: Claim, deadline: float) -> None:
+    def __init__(self, core: Core, claim: Claim, deadline: Deadline) -> None:
         self._core = core
         self._claim = claim
         self._deadline = deadline
@@ -111,7 +112,7 @@ class Start:
     async def _ready_or_refused(self, pod_name: str) -> Manifest | None:
         """Return the new Pod once it is ready; ``None`` if the cluster refused its numbers."""
         refused = self._core.spec.exposure.refused
-        left = max(0.0, self._deadline - asyncio.get_running_loop().time())
+        left = self._deadline.left
         # Not cancelled with us: a create in flight would be carried out behind our back.
         self._creating = asyncio.create_task(self._core.create(pod_name, self._numbers, left))
         try:
