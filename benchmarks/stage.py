@@ -11,7 +11,7 @@ from attrs import frozen
 
 from podfleet import AsyncFleet, Cluster, GameServerTemplate, HeadlessDNS, Port
 from podfleet.bench import freed, in_turns
-from podfleet.errors import Conflict, PodfleetError
+from podfleet.errors import Conflict, NotFound, PodfleetError
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import KubeClient
 from podfleet.kube.paths import object_path, pods
@@ -143,7 +143,11 @@ def crowded(nodes: int) -> Iterator[Path]:
 
 @asynccontextmanager
 async def namespace(client: KubeClient) -> AsyncIterator[str]:
-    """Make a namespace for as long as the block lasts, with the account that its Pods get."""
+    """Make a namespace for as long as the block lasts, with the account that its Pods get.
+
+    It is gone when this returns: to remove thousands of Pods keeps the API server busy for minutes,
+    in which nothing else can be measured.
+    """
     name = f"podfleet-bench-{uuid.uuid4().hex[:8]}"
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     await client.create(object_path("v1", "namespaces"), manifest)
@@ -152,6 +156,17 @@ async def namespace(client: KubeClient) -> AsyncIterator[str]:
         yield name
     finally:
         await client.delete(object_path("v1", "namespaces", name=name), uid=None)
+        await _gone(client, name)
+
+
+async def _gone(client: KubeClient, name: str) -> None:
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            try:
+                await client.get(object_path("v1", "namespaces", name=name))
+            except NotFound:
+                return
+            await asyncio.sleep(1)
 
 
 async def _until(look: Callable[[], Awaitable[object]], timeout: float = 30.0) -> None:

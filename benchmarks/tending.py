@@ -86,6 +86,24 @@ async def filled(fleet: AsyncFleet, count: int) -> float:
     return count / (time.monotonic() - began)
 
 
+async def filling(stage: Stage, client: KubeClient, size: Size) -> Line:
+    """Fill a fleet, and create as many plain Pods, in turns."""
+    rates: dict[str, list[float]] = {"plain": [], "tender": []}
+    for _ in range(size.rounds):
+        for who in random.sample(sorted(rates), 2):  # the first meets a fresher server
+            if who == "plain":
+                rates[who].append(await plainly(stage, client, size.fill))
+                await emptied(stage, client, f"{FLEET}=plain")
+            else:
+                name = new_server_name("fill")  # a new fleet each time
+                fleet = _keeping(stage, name, size.fill)
+                rates[who].append(await filled(fleet, size.fill))
+                await fleet.stop()
+                await emptied(stage, client, f"{FLEET}={name}")
+    middle = {who: statistics.median(values) for who, values in rates.items()}
+    return Line(f"filling {size.fill}", middle["tender"], middle["plain"], "/s", 0.9, at_least=True)
+
+
 async def emptied(stage: Stage, client: KubeClient, selector: str) -> None:
     """Delete what a round has made, and wait until it is gone."""
     async with asyncio.timeout(_PATIENCE):
@@ -129,30 +147,15 @@ async def tended(stage: Stage, size: Size) -> list[Line]:
 async def measure(kubeconfig: Path, size: Size) -> list[Line]:
     """Return the table's lines."""
     client = KubeClient(Cluster(kubeconfig=kubeconfig))
-    rates: dict[str, list[float]] = {"plain": [], "tender": []}
     try:
         async with namespace(client) as place:
             stage = Stage(kubeconfig, place, _NODES)
             await shared(stage, client)
             await plainly(stage, client, 2 * AT_ONCE)  # connections are opened
-            for number in range(size.rounds):
-                for what in random.sample(sorted(rates), 2):  # the first meets a fresher server
-                    if what == "plain":
-                        rates[what].append(await plainly(stage, client, size.fill))
-                        await emptied(stage, client, f"{FLEET}=plain")
-                    else:
-                        fleet = _keeping(stage, f"fill-{number}", size.fill)
-                        rates[what].append(await filled(fleet, size.fill))
-                        await fleet.stop()
-                        await emptied(stage, client, f"{FLEET}=fill-{number}")
-            lines = await tended(stage, size)
+            filled_first = await filling(stage, client, size)
+            return [filled_first, *await tended(stage, size)]
     finally:
         await client.close()
-    middle = {what: statistics.median(values) for what, values in rates.items()}
-    return [
-        Line(f"filling {size.fill}", middle["tender"], middle["plain"], "/s", 0.9, at_least=True),
-        *lines,
-    ]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from attrs import frozen
 
+from benchmarks.cores import apart
 from benchmarks.figures import resident
 from benchmarks.stage import PLAIN, Stage, crowded, namespace
 from benchmarks.table import Line, report, write
@@ -159,24 +160,14 @@ def _sync_cost(stage: Stage, size: Size) -> float:
 
 async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
     """Measure how many a second, from one process and from four."""
-    plain = Plain(stage, client, size)
-    rates: dict[str, list[float]] = {"PATCH": [], "watched PATCH": [], "allocate": []}
-
+    lines = []
     async with stage.fleet("middle") as fleet:
-        steps: dict[str, Callable[[], Awaitable[Any]]] = {
-            "PATCH": plain.patch,
-            "watched PATCH": plain.patch,
-            "allocate": fleet.allocate,
-        }
+        plain = Plain(stage, client, size)
         await in_turns(_IN_FLIGHT, [plain.patch() for _ in range(2 * _IN_FLIGHT)])
-        for _ in range(_ROUNDS):
-            for what in random.sample(sorted(steps), len(steps)):
-                await asyncio.sleep(1)  # what came before is done, and the watch has shown it
-                works = [steps[what]() for _ in range(size.rush)]
-                async with watched(stage, client) if what == "watched PATCH" else nullcontext():
-                    seconds = await timed(partial(in_turns, _IN_FLIGHT, works))
-                rates[what].append(len(works) / seconds)
-            await stage.reset(client, "middle")
+        lines += await in_flight(stage, client, size, fleet, f"{_IN_FLIGHT} in flight")
+        with apart():
+            where = f"{_IN_FLIGHT} in flight, apart"
+            lines += await in_flight(stage, client, size, fleet, where)
     plainly, together, doubles = [], [], 0
     for _ in range(_MEETINGS):
         told = await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, size)
@@ -187,20 +178,7 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
         doubles += len(given) - len(set(given))
         await stage.reset(client, "middle")
     return [
-        Line(
-            f"{_IN_FLIGHT} in flight, rate",
-            statistics.median(rates["allocate"]),
-            statistics.median(rates["PATCH"]),
-            "/s",
-            0.9,
-            at_least=True,
-        ),
-        Line(
-            f"{_IN_FLIGHT} in flight, watched PATCH",
-            statistics.median(rates["watched PATCH"]),
-            statistics.median(rates["PATCH"]),
-            "/s",
-        ),
+        *lines,
         Line(
             f"{_PROCESSES} processes, rate",
             statistics.median(together),
@@ -210,6 +188,32 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
             at_least=True,
         ),
         Line(f"{_PROCESSES} processes, given twice", doubles, None, "servers", 0),
+    ]
+
+
+async def in_flight(
+    stage: Stage, client: KubeClient, size: Size, fleet: AsyncFleet, what: str
+) -> list[Line]:
+    """Measure how many a second, of one process, with many in flight."""
+    plain = Plain(stage, client, size)
+    steps: dict[str, Callable[[], Awaitable[Any]]] = {
+        "PATCH": plain.patch,
+        "watched PATCH": plain.patch,
+        "allocate": fleet.allocate,
+    }
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(_ROUNDS):
+        for name in random.sample(sorted(steps), len(steps)):
+            await asyncio.sleep(1)  # what came before is done, and the watch has shown it
+            works = [steps[name]() for _ in range(size.rush)]
+            async with watched(stage, client) if name == "watched PATCH" else nullcontext():
+                seconds = await timed(partial(in_turns, _IN_FLIGHT, works))
+            rates[name].append(len(works) / seconds)
+        await stage.reset(client, "middle")
+    middle = {name: statistics.median(values) for name, values in rates.items()}
+    return [
+        Line(f"{what}, rate", middle["allocate"], middle["PATCH"], "/s", 0.9, at_least=True),
+        Line(f"{what}, watched PATCH", middle["watched PATCH"], middle["PATCH"], "/s"),
     ]
 
 
