@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from benchmarks.cores import apart
-from benchmarks.stage import Stage, crowded, namespace
+from benchmarks.stage import Stage, crowded, namespace, played
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster
 from podfleet.fleet.tally import Attempt, Tally
@@ -104,7 +104,7 @@ async def measure(kubeconfig: Path, turns: int) -> list[Line]:
     client = KubeClient(Cluster(kubeconfig=kubeconfig))
     try:
         async with namespace(client) as place:
-            stage = Stage(kubeconfig, place, _NODES)
+            stage = Stage(kubeconfig, place, await played(client, _NODES))
             await stage.fill(client, "small", _SERVERS)
             await stage.until_ready(client, "podfleet.dev/fleet=small", _SERVERS)
             async with stage.fleet("small") as fleet:

@@ -20,7 +20,7 @@ from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import CLAIM, FLEET, new_server_name
 from podfleet.waiters.diagnosis import is_ready
 from tests.cluster import cluster as test_cluster
-from tests.cluster.crowd import PLACED, fake_nodes
+from tests.cluster.crowd import FAKE, PLACED, fake_nodes
 from tests.cluster.kubectl import kubectl
 from tests.cluster.places import KUBECONFIG
 
@@ -37,12 +37,12 @@ class Stage:
     Args:
         kubeconfig: The admin's.
         namespace: The namespace.
-        nodes: How many fake nodes there are.
+        nodes: The fake nodes that its Pods are bound to.
     """
 
     kubeconfig: Path
     namespace: str
-    nodes: int
+    nodes: tuple[str, ...]
 
     @property
     def template(self) -> GameServerTemplate:
@@ -117,7 +117,7 @@ class Stage:
     def _bound(self, spec: FleetSpec, number: int) -> dict[str, Any]:
         pod = spec.pod(self.namespace, new_server_name(spec.name), ())
         # The scheduler is not what is measured.
-        pod["spec"]["nodeName"] = f"fake-{number % self.nodes}"
+        pod["spec"]["nodeName"] = self.nodes[number % len(self.nodes)]
         return pod
 
 
@@ -157,6 +157,12 @@ async def namespace(client: KubeClient) -> AsyncIterator[str]:
     finally:
         await client.delete(object_path("v1", "namespaces", name=name), uid=None)
         await _gone(client, name)
+
+
+async def played(client: KubeClient, count: int) -> tuple[str, ...]:
+    """Return so many of the nodes that kwok plays."""
+    nodes = client.objects(object_path("v1", "nodes"), {"labelSelector": FAKE})
+    return tuple([name_of(node) async for node in nodes][:count])
 
 
 async def _gone(client: KubeClient, name: str) -> None:

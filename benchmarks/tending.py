@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from benchmarks.figures import resident
-from benchmarks.stage import Stage, crowded, namespace
+from benchmarks.stage import Stage, crowded, namespace, played
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, HeadlessDNS
 from podfleet.bench import in_turns
@@ -149,7 +149,7 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
     client = KubeClient(Cluster(kubeconfig=kubeconfig))
     try:
         async with namespace(client) as place:
-            stage = Stage(kubeconfig, place, _NODES)
+            stage = Stage(kubeconfig, place, await played(client, _NODES))
             await shared(stage, client)
             await plainly(stage, client, 2 * AT_ONCE)  # connections are opened
             filled_first = await filling(stage, client, size)

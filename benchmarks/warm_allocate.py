@@ -23,7 +23,7 @@ from attrs import frozen
 
 from benchmarks.cores import apart
 from benchmarks.figures import resident
-from benchmarks.stage import PLAIN, Stage, crowded, namespace
+from benchmarks.stage import PLAIN, Stage, crowded, namespace, played
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.bench import in_turns, plain_patch, quantile
@@ -367,7 +367,7 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
     client = KubeClient(Cluster(kubeconfig=kubeconfig))
     try:
         async with namespace(client) as place:
-            stage = Stage(kubeconfig, place, _NODES)
+            stage = Stage(kubeconfig, place, await played(client, _NODES))
             await stage.plain(client, size.rush)
             await stage.until_ready(client, f"{PLAIN}=true", size.rush)
             for fleet in ("small", "middle", "large"):

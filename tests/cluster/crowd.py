@@ -1,13 +1,16 @@
 """Nodes that kwok plays, for hundreds of Pods whose programs do not matter."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["PLACED", "fake_nodes"]
+__all__ = ["FAKE", "PLACED", "fake_nodes"]
 
 _LABEL = {"type": "fake"}
+FAKE = "type=fake"
+"""The selector of such nodes."""
 
 PLACED: dict[str, Any] = {
     "node_selector": _LABEL,
@@ -20,18 +23,22 @@ PLACED: dict[str, Any] = {
 def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iterator[None]:
     """Make nodes for as long as the block lasts, tainted so that no real Pod lands there.
 
+    Their names are new each time: of a node that comes back under its name within seconds kwok
+    0.8 does not renew the Lease any more, and it is NotReady, with its Pods, 40 s later.
+
     Args:
         kubectl: Runs kubectl as admin.
         count: How many.
         pods: How many Pods each takes.
     """
+    crowd = f"fake-{uuid.uuid4().hex[:6]}"
     room = {"cpu": "1000", "memory": "1000Gi", "pods": str(pods)}
     nodes = [
         {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {
-                "name": f"fake-{number}",
+                "name": f"{crowd}-{number}",
                 "annotations": {"kwok.x-k8s.io/node": "fake"},
                 "labels": _LABEL,
             },
@@ -43,7 +50,7 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
                 # Of a node without a Hostname it removes every address.
                 "addresses": [
                     {"type": "InternalIP", "address": f"192.0.2.{number % 254 + 1}"},
-                    {"type": "Hostname", "address": f"fake-{number}"},
+                    {"type": "Hostname", "address": f"{crowd}-{number}"},
                 ],
             },
         }
@@ -54,4 +61,4 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
     try:
         yield
     finally:
-        kubectl("delete", "nodes", "-l", "type=fake", "--wait=false")
+        kubectl("delete", "nodes", "-l", FAKE, "--wait=false")
