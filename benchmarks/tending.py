@@ -152,8 +152,7 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
             stage = Stage(kubeconfig, place, await played(client, _NODES))
             await shared(stage, client)
             await plainly(stage, client, 2 * AT_ONCE)  # connections are opened
-            filled_first = await filling(stage, client, size)
-            return [filled_first, *await tended(stage, size)]
+            return [await filling(stage, client, size), *await tended(stage, size)]
     finally:
         await client.close()
 

@@ -166,8 +166,7 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
         await in_turns(_IN_FLIGHT, [plain.patch() for _ in range(2 * _IN_FLIGHT)])
         lines += await in_flight(stage, client, size, fleet, f"{_IN_FLIGHT} in flight")
         with apart():
-            where = f"{_IN_FLIGHT} in flight, apart"
-            lines += await in_flight(stage, client, size, fleet, where)
+            lines += await in_flight(stage, client, size, fleet, f"{_IN_FLIGHT} in flight, apart")
     plainly, together, doubles = [], [], 0
     for _ in range(_MEETINGS):
         told = await asyncio.to_thread(at_once, _PROCESSES, patch_many, stage, size)

@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["FAKE", "PLACED", "fake_nodes"]
 
 _LABEL = {"type": "fake"}
-FAKE = "type=fake"
+FAKE = ",".join(f"{key}={value}" for key, value in _LABEL.items())
 """The selector of such nodes."""
 
 PLACED: dict[str, Any] = {

@@ -151,7 +151,7 @@ class Allocation:
             if self._claim.session in sessions_of(pod):
                 return pod
             self._hand = hand
-            if await hand.expose(pod, self._deadline.at):
+            if await hand.expose(pod):
                 return pod
             self._hand = None
 

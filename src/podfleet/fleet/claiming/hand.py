@@ -19,6 +19,8 @@ from podfleet.waiters.reachable import until_reachable, until_resolved
 
 __all__ = ["Hand"]
 
+_PROBE_MARGIN = 0.1  # seconds
+
 
 class Hand:
     """What an allocation has of one fleet: the server that it is about to claim.
@@ -39,6 +41,7 @@ class Hand:
         self.pod: Manifest | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self._claim = claim
+        self._deadline = deadline
 
     def free(self) -> Manifest | None:
         """Return a server that is free now, held; ``None`` if none is."""
@@ -89,12 +92,11 @@ class Hand:
         self.core.free.hold(reservation.name)
         return pod
 
-    async def expose(self, pod: Manifest, until: float) -> bool:
+    async def expose(self, pod: Manifest) -> bool:
         """Have a server in hand, exposed and answering.
 
         Args:
             pod: The server.
-            until: Seconds on the event loop's clock.
 
         Returns:
             Whether it is; not if it cannot have its numbers: then it is on its way out.
@@ -112,8 +114,8 @@ class Hand:
             return False
         if spec.exposure.resolves:
             for host in {endpoint.host for endpoint in self.endpoints}:
-                await until_resolved(host, _left(until))
-        await self._probe(until)
+                await until_resolved(host, self._left)
+        await self._probe()
         return True
 
     async def exposed_by_claim(self, claimed: Manifest) -> tuple[Endpoint, ...]:
@@ -150,20 +152,16 @@ class Hand:
         await self.may_start.wait()
         return await self.start.ready()
 
-    async def _probe(self, until: float) -> None:
+    async def _probe(self) -> None:
         probe = self.core.spec.probe
         if probe is False:
             return
         payload = probe if isinstance(probe, bytes) else None
         for endpoint in self.endpoints:
             if payload is not None or "TCP" in endpoint.protocol.transports:
-                await until_reachable(endpoint, _left(until), payload)
+                await until_reachable(endpoint, self._left, payload)
 
-
-_PROBE_MARGIN = 0.1  # seconds
-
-
-def _left(until: float) -> float:
-    """Return the seconds left, less a moment: what did not answer is the better word."""
-    left = until - asyncio.get_running_loop().time() - _PROBE_MARGIN
-    return max(left, _PROBE_MARGIN)
+    @property
+    def _left(self) -> float:
+        """The seconds left, less a moment: what did not answer is the better word."""
+        return max(self._deadline.left - _PROBE_MARGIN, _PROBE_MARGIN)
