@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from podfleet.bench.figures import Comparison, Figures
 from podfleet.bench.pods import Unexposed, plain_patch
 from podfleet.bench.servers import Servers
 from podfleet.bench.turns import in_turns
+from podfleet.chance import CHANCE
 from podfleet.errors import WaitTimeout
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.spec import FleetSpec
@@ -138,7 +138,7 @@ async def _compare(
     done = 0
     while done < plan.count:
         count = min(plan.servers, plan.count - done)
-        for step, times in random.sample([(patch_some, patch), (allocate_some, allocate)], 2):
+        for step, times in CHANCE.sample([(patch_some, patch), (allocate_some, allocate)], 2):
             await step(times, count)
         before, done = done, done + count
         if done * 4 // plan.count > before * 4 // plan.count:

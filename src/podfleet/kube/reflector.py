@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import Context
 
+from podfleet.chance import CHANCE
 from podfleet.errors import (
     ConfigurationError,
     Forbidden,
@@ -151,7 +151,7 @@ class Reflector:
                     extra=self._about,
                 )
                 self._version = ""
-                await asyncio.sleep(random.uniform(0, _BACKOFF[0]))
+                await asyncio.sleep(CHANCE.uniform(0, _BACKOFF[0]))
             except PodfleetError as error:
                 if self._optional is not None and isinstance(error, Forbidden):
                     await self._do_without(error)
@@ -217,7 +217,7 @@ class Reflector:
             **self._selector,
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
+            "timeoutSeconds": str(CHANCE.randint(*_WATCH_SECONDS)),
         }
         started = time.monotonic()
         events = self._client.watch(self._path, query, silence=_SILENCE)

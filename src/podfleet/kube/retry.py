@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
     stop_after_attempt,
-    wait_random_exponential,
 )
 
+from podfleet.chance import CHANCE
 from podfleet.errors import ApiError, ServerError, Throttled, TransportError
 
 __all__ = ["AMBIGUOUS", "RETRYABLE", "pause", "retrying"]
@@ -25,17 +23,20 @@ RETRYABLE = (*AMBIGUOUS, Throttled)
 _ATTEMPTS = 6
 _LONGEST_WAIT = 10.0  # seconds
 
-# 0 to 0.1 s, 0 to 0.2 s, ...: full jitter, so that replicas do not come back in step.
-_backoff = wait_random_exponential(multiplier=0.1, max=5)
+
+def _backoff(attempts: int) -> float:
+    # Full jitter, so that replicas do not come back in step. tenacity's own takes its numbers
+    # from the program's sequence.
+    return CHANCE.uniform(0, min(5.0, 0.1 * 2.0 ** (attempts - 1)))
 
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, ApiError) else None
     if asked is None:
-        return _backoff(state)
+        return _backoff(state.attempt_number)
     # No sooner than asked, and not all callers at once.
-    return min(asked, _LONGEST_WAIT) + _backoff(state)
+    return min(asked, _LONGEST_WAIT) + _backoff(state.attempt_number)
 
 
 def pause(failures: int, between: tuple[float, float]) -> float:
@@ -46,7 +47,7 @@ def pause(failures: int, between: tuple[float, float]) -> float:
         between: The first pause and the longest, in seconds.
     """
     first, longest = between
-    return random.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))
+    return CHANCE.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))
 
 
 def retrying(*also: type[Exception]) -> AsyncRetrying:

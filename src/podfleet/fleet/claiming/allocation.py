@@ -7,9 +7,9 @@ server that is still anybody's. After it: an allocated Pod with its session, whi
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
+from podfleet.chance import CHANCE
 from podfleet.errors import (
     AllocationError,
     AllocationTimeout,
@@ -209,7 +209,7 @@ class Allocation:
         self._let_go()
         if hand.core.replicas is not None:
             # Of a StatefulSet's servers the lowest is everybody's first choice.
-            await asyncio.sleep(random.uniform(0, _LOST_PAUSE))
+            await asyncio.sleep(CHANCE.uniform(0, _LOST_PAUSE))
 
     def _let_go(self) -> None:
         self._hand, self._registering, self._taking = None, None, None

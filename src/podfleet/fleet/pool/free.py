@@ -9,6 +9,7 @@ from itertools import islice
 
 from attrs import frozen
 
+from podfleet.chance import CHANCE
 from podfleet.fleet.claiming.claim import has_room, is_claimable, turn_of
 from podfleet.fleet.claiming.replica import own_replica, replica_of
 from podfleet.fleet.pool.choice import Choice
@@ -73,7 +74,7 @@ class FreeServers:
     ) -> None:
         self._store = store
         self._present: Selector = frozenset({(REVISION, revision)})
-        self._chance = chance or random.Random()
+        self._chance = chance or CHANCE
         self._packing = packing
         self.choice = Choice(own_replica(), self._chance)
         self._pools: OrderedDict[Selector, Tiers] = OrderedDict()

@@ -12,6 +12,7 @@ from typing import Self
 
 from attrs import field, frozen
 
+from podfleet.chance import CHANCE
 from podfleet.errors import ConfigurationError
 
 __all__ = ["Weights"]
@@ -32,7 +33,7 @@ class Weights:
     """
 
     shares: tuple[float, ...]
-    chance: random.Random = field(factory=random.Random, repr=False, eq=False)
+    chance: random.Random = field(default=CHANCE, repr=False, eq=False)
 
     @classmethod
     def of(cls, given: Sequence[float] | None, count: int) -> Self:

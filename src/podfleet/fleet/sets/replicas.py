@@ -8,12 +8,12 @@ without Pods, a larger set with a free server, a server marked as retiring that 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import uuid
 from collections.abc import Callable, Collection
 from typing import Any
 
+from podfleet.chance import CHANCE
 from podfleet.errors import (
     Conflict,
     Contended,
@@ -166,7 +166,7 @@ class Replicas:
                     f"replicas: it was changed meanwhile, each time within {timeout:g} s: "
                     "its servers come or go, or others scale it: try again"
                 )
-            await asyncio.sleep(random.uniform(*_AGAIN))
+            await asyncio.sleep(CHANCE.uniform(*_AGAIN))
 
     async def _scale_once(self, wanted: int) -> int | None:
         """Try it; ``None`` if something changed meanwhile.

@@ -82,6 +82,10 @@ def _is_in_use(pod: Manifest) -> bool:
 
 
 def _left(core: Core) -> str:
-    names = sorted(name_of(pod) for pod in core.store if _is_in_use(pod))
+    left = [pod for pod in core.store if _is_in_use(pod)]
+    matches = {name_of(pod) for pod in left if claim_state(pod) is ClaimState.ALLOCATED}
+    # Those with a match first: the others go by themselves.
+    names = sorted(map(name_of, left), key=lambda name: (name not in matches, name))
     named = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    return f"{len(names)} server(s) left" + (f": {named}" if names else "")
+    words = f"{len(names)} server(s) left, {len(matches)} with a match"
+    return words + (f": {named}" if names else "")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from contextvars import Context
 
 from attrs import frozen
 
+from podfleet.chance import CHANCE
 from podfleet.errors import PodfleetError
 from podfleet.fleet.claiming.claim import turn_of
 from podfleet.fleet.core import Core
@@ -171,7 +171,7 @@ class Upkeep:
                     continue
                 was_outdated = self._tender.outdated
                 if not await self._tender.take():
-                    await asyncio.sleep(random.uniform(*_OTHERS_TURN))
+                    await asyncio.sleep(CHANCE.uniform(*_OTHERS_TURN))
                     self._changed.set()
                     continue
                 if self._tender.outdated and not was_outdated:

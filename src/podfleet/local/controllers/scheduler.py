@@ -5,12 +5,12 @@ The words are those of Kubernetes' pkg/scheduler/framework/plugins and framework
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from podfleet.chance import CHANCE
 from podfleet.local.controllers.controller import Controller
 from podfleet.local.controllers.events import Events
 from podfleet.local.objects.kinds import NODE, POD
@@ -77,7 +77,7 @@ class Scheduler(Controller):
             self._refuse(key, pod, Counter(one for found in faults.values() for one in found))
             return None
         fewest = min(len(by_node.get(name, [])) for name in fitting)
-        node = random.choice([one for one in fitting if len(by_node.get(one, [])) == fewest])
+        node = CHANCE.choice([one for one in fitting if len(by_node.get(one, [])) == fewest])
         self._bind(key, pod, node)
         return None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections import deque
 from ipaddress import IPv4Network
 
 from attrs import define, field
 
+from podfleet.chance import CHANCE
 from podfleet.errors import PodfleetError
 
 __all__ = ["Addresses"]
@@ -43,7 +43,7 @@ class Addresses:
             PodfleetError: All are in use.
         """
         numbers = list(range(1, 255))
-        random.shuffle(numbers)
+        CHANCE.shuffle(numbers)
         for number in numbers:
             # An abstract socket is known within a network namespace, as its loopback is; and it
             # goes with its process.
@@ -121,7 +121,7 @@ class Addresses:
 def _free_port() -> int:
     """Return a port that is free for TCP and for UDP, and that no connection is given by chance."""
     while True:
-        port = random.choice(_OWN_PORTS)
+        port = CHANCE.choice(_OWN_PORTS)
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with socket.socket(socket.AF_INET, kind) as probe:

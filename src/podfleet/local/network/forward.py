@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import socket
 import struct
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
+
+from podfleet.chance import CHANCE
 
 __all__ = ["Forwarder", "Target", "Where", "splice"]
 
@@ -118,7 +119,7 @@ class Forwarder:
 
     def choose(self) -> Target | None:
         """Return a target, if there is any."""
-        return random.choice(self.targets) if self.targets else None
+        return CHANCE.choice(self.targets) if self.targets else None
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._spawn(self._forward(reader, writer))

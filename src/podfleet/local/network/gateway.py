@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
 
+from podfleet.chance import CHANCE
 from podfleet.local.controllers.controller import Controller
 from podfleet.local.network.addresses import Addresses
 from podfleet.local.network.forward import splice
@@ -151,7 +151,7 @@ class Gateway(Controller):
         ready = [one for one in slice_["endpoints"] if one["conditions"]["ready"]]
         if not numbers or not ready:
             return None
-        return self._addresses.locate(random.choice(ready)["addresses"][0], numbers[0])
+        return self._addresses.locate(CHANCE.choice(ready)["addresses"][0], numbers[0])
 
 
 def _answer(status: int, words: str) -> bytes:

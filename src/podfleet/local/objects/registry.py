@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 import json
-import random
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field
 
+from podfleet.chance import CHANCE
 from podfleet.local.clock import Clock, parse
 from podfleet.local.objects import admission, checks
 from podfleet.local.objects.defaults import fill, initial_status
@@ -360,7 +360,7 @@ def _prepare(kind: Kind, namespace: str, wanted: dict[str, Any]) -> dict[str, An
 
 
 def _generated(base: str) -> str:
-    suffix = "".join(random.choices(_ALPHABET, k=5))
+    suffix = "".join(CHANCE.choices(_ALPHABET, k=5))
     return base[:_LONGEST_BASE] + suffix
 
 

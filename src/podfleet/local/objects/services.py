@@ -5,13 +5,13 @@ From Kubernetes' pkg/registry/core/service/storage/alloc.go and portallocator/al
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from attrs import frozen
 
+from podfleet.chance import CHANCE
 from podfleet.local.objects.kinds import SERVICE
 from podfleet.local.objects.statuses import Refusal, internal, invalid, invalid_value
 from podfleet.model import Manifest
@@ -85,7 +85,7 @@ class Allocator:
         free = [number for number in range(self.first, self.last + 1) if number not in taken]
         if not free:
             raise internal("failed to allocate a nodePort: range is full")
-        return random.choice(free)
+        return CHANCE.choice(free)
 
     def _address(self, service: dict[str, Any], others: list[Manifest]) -> None:
         spec = service["spec"]
@@ -100,7 +100,7 @@ class Allocator:
 
     def _free_address(self, taken: set[Any]) -> str:
         size = self.addresses.num_addresses - 2
-        start = random.randrange(size)
+        start = CHANCE.randrange(size)
         for step in range(size):
             address = str(self.addresses[1 + (start + step) % size])
             if address not in taken:
