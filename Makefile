@@ -19,7 +19,8 @@ wheel: ## Make build/installed, as .venv but with the wheel installed (done by t
 
 .PHONY: test
 test: check docs embedded ## Check all: lint, types, docs, every test on the embedded cluster and on a real one
-	$(INSTALLED) pytest --on real tests
+	$(INSTALLED) pytest --on real -m "not alone" -n 2 --dist loadgroup tests
+	$(INSTALLED) pytest --on real -m alone tests
 
 .PHONY: embedded
 embedded: wheel ## Run every test that needs no real cluster, on the wheel: a few minutes, no root

@@ -37,7 +37,7 @@ class Cluster:
 
     @classmethod
     def up(cls, *, owned: bool) -> Self:
-        """Start the cluster, unless one that somebody keeps is running: then that one.
+        """Start the cluster, unless one that is kept, or the parent process's, is running.
 
         Args:
             owned: It ends with this process: a later run takes it for a left-over once this
@@ -183,11 +183,13 @@ def status() -> str:
 
 
 def _in_use() -> bool:
-    """Return whether a cluster is kept here, for all to use, and it works.
+    """Return whether a cluster is here for this process to use, and it works.
 
     Raises:
         RuntimeError: Another test run has one of its own.
     """
+    if _is_parents():
+        return True
     _refuse_if_owned()
     if _owner() is not _KEPT:
         return False
@@ -204,6 +206,12 @@ def _refuse_if_owned() -> None:
             f"another test run (process {owner['pid']}) has the test cluster: wait for it, or "
             "keep one cluster for both with `make cluster`"
         )
+
+
+def _is_parents() -> bool:
+    """Return whether it is the parent's, as it is for the workers of one test run."""
+    owner = _owner()
+    return bool(owner) and owner == _started_at(os.getppid())
 
 
 def _write_owner(owner: dict[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""Install the Debian packages that the nodes need, if they are missing."""
+"""Install the Debian packages that the nodes and the tests need, if they are missing."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ PACKAGES = {
     "/usr/sbin/ip": "iproute2",
     "/usr/bin/openssl": "openssl",
     "/usr/bin/nsenter": "util-linux",
+    "/usr/bin/prometheus": "prometheus",  # tests/live/test_dashboard.py
 }
 
 

@@ -26,6 +26,7 @@ from tests.cluster.places import CLUSTER_DNS, KUBECONFIG, LOGS, cache
 _ACCOUNT = "backend"
 _FAKE_NODES = 200
 _FAILED = pytest.StashKey[bool]()
+_SHARED = pytest.StashKey[Cluster]()
 
 
 class LiveCluster(TestCluster):
@@ -143,18 +144,56 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("cluster", on, indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests on the cluster that was not chosen."""
+    """Leave out the tests on the cluster that was not chosen, and say which share the real one."""
+    for item in items:
+        if _runs_on(item) == "real":
+            _share(item)
     chosen = config.getoption("--on")
     if chosen is None:
         return
+    config.hook.pytest_deselected(items=[item for item in items if _runs_on(item) != chosen])
+    items[:] = [item for item in items if _runs_on(item) == chosen]
 
-    def is_chosen(item: pytest.Item) -> bool:
-        callspec = getattr(item, "callspec", None)
-        return bool(chosen == (callspec.params if callspec else {}).get("cluster", "embedded"))
 
-    config.hook.pytest_deselected(items=[item for item in items if not is_chosen(item)])
-    items[:] = [item for item in items if is_chosen(item)]
+def _runs_on(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str((callspec.params if callspec else {}).get("cluster", "embedded"))
+
+
+def _share(item: pytest.Item) -> None:
+    """Mark what runs alone there; what would be in each other's way goes to one worker."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if fixtures & {"own", "crowd"}:
+        item.add_marker(pytest.mark.alone)
+    if item.get_closest_marker("xdist_group"):
+        return
+    # The numbers of ports that a class or file names are its own; the examples' are the docs' too.
+    shared = [fixture for fixture in ("istio_crds", "as_a_reader") if fixture in fixtures]
+    group = shared[0] if shared else item.nodeid.rpartition("::")[0]
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the real cluster, if it is several workers that share it."""
+    config = session.config
+    shares = config.getoption("--on") == "real" and config.getoption("numprocesses", None)
+    if not shares or hasattr(config, "workerinput") or config.getoption("--kubeconfig"):
+        return
+    if support.reason_against() is None:
+        session.stash[_SHARED] = Cluster.up(owned=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End it, when the last worker has ended."""
+    shared = session.stash.get(_SHARED, None)
+    if shared is None:
+        return
+    if session.testsfailed:
+        cleanup.keep_logs(LOGS, cache() / "logs")
+    if shared.is_ours:
+        shared.down()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,12 +28,16 @@ __all__ = [
     "make",
     "over_tcp",
     "over_udp",
+    "own_ports",
     "template",
 ]
 
 ANY_NODE = NodeAddress(internal=True)  # the test cluster's nodes have private addresses
 
 GRACE = 5  # seconds
+
+# Below the NodePorts. Where a test needs numbers that it can name, they are 26000 to 26999.
+_FIRST_PORT, _PORTS = 21000, 500
 
 _T = TypeVar("_T")
 _Face = TypeVar("_Face", Fleet, AsyncFleet)
@@ -49,13 +54,20 @@ def template(backend: Backend, **changes: Any) -> GameServerTemplate:
     )
 
 
+def own_ports(count: int = 100) -> PortPool:
+    """Return a pool of host ports that no test beside this one uses: nodes have them but once."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _FIRST_PORT + worker * _PORTS
+    return PortPool(first, first + count - 1)
+
+
 def make(
     face: type[_Face], backend: Backend, pool: PortPool | None = None, **changes: Any
 ) -> _Face:
     """Return a fleet that runs with the rights of the Role that it prints, and no others."""
     settings: dict[str, Any] = {
         "template": template(backend),
-        "exposure": HostPort(pool or PortPool(31000, 31099), address=ANY_NODE),
+        "exposure": HostPort(pool or own_ports(), address=ANY_NODE),
         "namespace": backend.namespace,
         "cluster": Cluster(kubeconfig=backend.kubeconfig),
         **changes,

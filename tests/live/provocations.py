@@ -61,7 +61,7 @@ failing = of(image="No/Thing")
 late = of(pod=asked, env={"NEVER_READY": "yes"})
 lobby = of(OneLobby())
 one_port = of(
-    HostPort(PortPool(31900, 31900), address=NodeAddress(internal=True)),
+    HostPort(PortPool(26900, 26900), address=NodeAddress(internal=True)),
     node_selector={"kubernetes.io/hostname": "node-a"},
 )
 waiting = of(node_selector={"nowhere": "yes"})
@@ -353,15 +353,15 @@ PROVOCATIONS = (
     ),
     Provocation(
         errors.WaitTimeout,
-        "bench games:late --servers 1 --timeout 3",
+        "bench games:late --servers 1 --timeout 10",
         4,
-        ("/arena-bench-.* is not ready after 3 s: ", "readiness probe .* fails: .*: mend what it"),
+        ("/arena-bench-.* is not ready after 10 s: ", "readiness probe .* fails: .*: mend what it"),
     ),
     Provocation(
         errors.PortPoolExhausted,
         "allocate games:one_port --timeout 3",
         4,
-        (r"no server within 3 s: .*PortPool\(31900, 31900\)", "widen the pool, add a node or"),
+        (r"no server within 3 s: .*PortPool\(26900, 26900\)", "widen the pool, add a node or"),
         port_taken,
     ),
     Provocation(

@@ -61,7 +61,7 @@ def container(backend: Backend) -> GameServerTemplate:
 
 def test_a_match_is_played_over_websocket_and_udp_and_ends(backend: Backend) -> None:
     async def play() -> None:
-        pool = PortPool(32000, 32019)
+        pool = PortPool(26160, 26179)
         async with make(AsyncFleet, backend, pool, template=container(backend)) as fleet:
             server = await fleet.allocate("red-fox-42", timeout=90)
             async with connect(server.endpoint.url("ws", "/")) as browser:

@@ -20,12 +20,19 @@ from podfleet import (
     AsyncFleet,
     Fleet,
     GameServerTemplate,
-    PortPool,
     ServerState,
 )
 from podfleet.fleet.tending import tender
 from tests.cluster.fixtures import Backend
-from tests.live.arena import GRACE, eventually, eventually_async, make, over_udp, template
+from tests.live.arena import (
+    GRACE,
+    eventually,
+    eventually_async,
+    make,
+    over_udp,
+    own_ports,
+    template,
+)
 
 NEVER_READY: dict[str, Any] = {
     "spec": {
@@ -49,7 +56,7 @@ def stuck(backend: Backend) -> GameServerTemplate:
 
 
 def test_a_timeout_leaves_no_pod_and_no_port(backend: Backend) -> None:
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with make(Fleet, backend, pool, template=stuck(backend)) as fleet:
         before = time.monotonic()
         with pytest.raises(AllocationTimeout) as caught:
@@ -63,7 +70,7 @@ def test_a_timeout_leaves_no_pod_and_no_port(backend: Backend) -> None:
 @pytest.mark.parametrize("after", [0.0, 0.02, 0.1, 0.4, 0.7, 1.0])
 def test_a_cancelled_allocate_leaves_no_pod_and_no_port(backend: Backend, after: float) -> None:
     """Whenever it comes: before the create, in it, while it waits, in the claim."""
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
 
     async def play() -> None:
         async with make(AsyncFleet, backend, pool) as fleet:
@@ -83,7 +90,7 @@ def test_a_cancelled_allocate_leaves_no_pod_and_no_port(backend: Backend, after:
 
 
 def test_a_timeout_of_the_callers_own_is_a_cancellation(backend: Backend) -> None:
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
 
     async def play() -> None:
         async with make(AsyncFleet, backend, pool, template=stuck(backend)) as fleet:
@@ -97,7 +104,7 @@ def test_a_timeout_of_the_callers_own_is_a_cancellation(backend: Backend) -> Non
 
 
 def test_stopping_the_fleet_ends_its_allocations(backend: Backend) -> None:
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
 
     async def play() -> None:
         fleet = make(AsyncFleet, backend, pool, template=stuck(backend))
@@ -124,7 +131,7 @@ fleet = Fleet(
         env={env!r},
         pod={pod!r},
     ),
-    exposure=HostPort(PortPool(31000, 31009), address=NodeAddress(internal=True)),
+    exposure=HostPort(PortPool(26700, 26709), address=NodeAddress(internal=True)),
     namespace={namespace!r},
     cluster=Cluster(kubeconfig={kubeconfig!r}),
 )
@@ -207,7 +214,7 @@ def test_a_server_whose_backend_was_killed_is_adopted(
 def test_ports_are_known_again_after_a_restart(backend: Backend) -> None:
     with make(Fleet, backend) as fleet:
         server = fleet.allocate(session="match-1", timeout=30)
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with make(Fleet, backend, pool) as fleet:
         held = {server.endpoint.port: (f"{backend.namespace}/{server.name}",)}
         assert dict(pool.in_use) == held

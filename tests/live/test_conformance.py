@@ -30,7 +30,7 @@ class TestHostPort(StrategyConformance):
     servers = SERVERS
 
     def strategy(self) -> HostPort:
-        return HostPort(PortPool(31000, 31079), address=ANY_NODE)
+        return HostPort(PortPool(26000, 26079), address=ANY_NODE)
 
 
 class TestNodePortPerPod(StrategyConformance):

@@ -13,6 +13,9 @@ from tests.live.cordons import cordoned
 from tests.live.faults import faulty
 from tests.live.test_warm import until_ready
 
+# Servers that others start would find no node.
+pytestmark = pytest.mark.alone
+
 READY = ServerState.READY
 
 

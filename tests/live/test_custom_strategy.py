@@ -30,7 +30,7 @@ class TestRouterPorts(StrategyConformance):
     servers: ClassVar[int] = 3
 
     def strategy(self) -> Any:
-        forwarded = {number + OFFSET: number for number in range(31500, 31540)}
+        forwarded = {number + OFFSET: number for number in range(26500, 26540)}
         return EXAMPLES["RouterPorts"](ROUTER, forwarded)
 
     def template(self, image: str) -> GameServerTemplate:

@@ -155,7 +155,7 @@ DRAINS = """
 import sys
 from podfleet import *
 template = GameServerTemplate(image="none", ports=[Port("game", 7777)])
-exposure = HostPort(PortPool(31000, 31099))
+exposure = HostPort(PortPool(26720, 26729))
 cluster = Cluster(kubeconfig=sys.argv[1])
 Fleet("arena", template=template, exposure=exposure, cluster=cluster).drain()
 """

@@ -262,7 +262,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs begi
 fleet = Fleet(
     "arena",
     template=GameServerTemplate(image={image!r}, ports=[Port("game", 7777, "TCPUDP")]),
-    exposure=HostPort(PortPool(31000, 31009), address=NodeAddress(internal=True)),
+    exposure=HostPort(PortPool(26710, 26719), address=NodeAddress(internal=True)),
     namespace={namespace!r},
     cluster=Cluster(kubeconfig={kubeconfig!r}),
 )

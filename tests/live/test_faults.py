@@ -11,7 +11,6 @@ from podfleet import (
     AllocationTimeout,
     AsyncFleet,
     Fleet,
-    PortPool,
     ServerError,
     ServerState,
     TransportError,
@@ -19,7 +18,7 @@ from podfleet import (
 from podfleet.kube import client
 from podfleet.testing import Fault, FaultyApi
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, make, over_udp
+from tests.live.arena import eventually, make, over_udp, own_ports
 from tests.live.faults import faulty
 
 PODS = r"/pods$"
@@ -90,7 +89,7 @@ def test_an_api_server_that_keeps_failing_is_told_and_leaves_nothing(
     broken: tuple[FaultyApi, Backend],
 ) -> None:
     api, backend = broken
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with make(Fleet, backend, pool) as fleet:
         api.fail(Fault("POST", PODS, status=500, times=100))
         with pytest.raises(ServerError, match=r"POST .*/pods"):
@@ -103,7 +102,7 @@ def test_a_create_that_is_carried_out_after_we_gave_up_is_removed(
     broken: tuple[FaultyApi, Backend],
 ) -> None:
     api, backend = broken
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with make(Fleet, backend, pool) as fleet:
         # The API server takes the Pod, but every answer about it is lost: also to the look.
         api.fail(Fault("POST", PODS, lose_reply=True, times=100))
@@ -152,7 +151,7 @@ def test_a_cut_watch_goes_on_where_it_was(broken: tuple[FaultyApi, Backend]) -> 
 
 def test_a_blackout_while_a_server_starts_is_survived(broken: tuple[FaultyApi, Backend]) -> None:
     api, backend = broken
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with make(Fleet, backend, pool) as fleet:
         fleet.allocate(session="before", timeout=30)
         with api.blackout():

@@ -13,18 +13,25 @@ from podfleet import (
     FleetServer,
     NotFound,
     Port,
-    PortPool,
     ServerState,
     wait_gone,
 )
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, eventually_async, make, over_tcp, over_udp, template
+from tests.live.arena import (
+    eventually,
+    eventually_async,
+    make,
+    over_tcp,
+    over_udp,
+    own_ports,
+    template,
+)
 
 SERVERS, PORTS = 40, 30
 
 
 def test_a_server_is_allocated_dialed_found_and_released(backend: Backend) -> None:
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with make(Fleet, backend, pool) as fleet:
         server = fleet.allocate(session="match-42", labels={"map": "dust"}, timeout=30)
 
@@ -49,7 +56,7 @@ def test_a_server_is_allocated_dialed_found_and_released(backend: Backend) -> No
 
 
 def test_forty_servers_share_thirty_ports_of_two_nodes(backend: Backend) -> None:
-    pool = PortPool(31000, 31000 + PORTS - 1)
+    pool = own_ports(PORTS)
     as_backend = Cluster(kubeconfig=backend.kubeconfig)
     with make(Fleet, backend, pool) as fleet, ThreadPoolExecutor(SERVERS) as threads:
         servers = list(threads.map(lambda _: fleet.allocate(timeout=120), range(SERVERS)))
@@ -64,7 +71,7 @@ def test_forty_servers_share_thirty_ports_of_two_nodes(backend: Backend) -> None
 
 
 def test_forty_servers_share_thirty_ports_async(backend: Backend) -> None:
-    pool = PortPool(31000, 31000 + PORTS - 1)
+    pool = own_ports(PORTS)
 
     async def play() -> None:
         async with make(AsyncFleet, backend, pool) as fleet:

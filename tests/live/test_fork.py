@@ -14,7 +14,7 @@ from podfleet import *
 fleet = Fleet(
     "arena",
     template=GameServerTemplate(image={image!r}, ports=[Port("game", 7777, "UDP")]),
-    exposure=HostPort(PortPool(31400, 31409), address=NodeAddress(internal=True)),
+    exposure=HostPort(PortPool(26400, 26409), address=NodeAddress(internal=True)),
     namespace={namespace!r},
     cluster=Cluster(kubeconfig={kubeconfig!r}),
 )

@@ -42,12 +42,12 @@ def squat(backend: Backend, *numbers: int) -> None:
 
 
 def test_foreign_services_in_the_range_are_gone_around(backend: Backend) -> None:
-    squat(backend, *range(32100, 32108, 2))
+    squat(backend, *range(30000, 30008, 2))
     with make(
-        Fleet, backend, exposure=NodePortPerPod(PortPool(32100, 32107), address=ANY_NODE)
+        Fleet, backend, exposure=NodePortPerPod(PortPool(30000, 30007), address=ANY_NODE)
     ) as fleet:
         servers = [fleet.allocate(timeout=60) for _ in range(4)]
-        assert {server.endpoint.port for server in servers} == {32101, 32103, 32105, 32107}
+        assert {server.endpoint.port for server in servers} == {30001, 30003, 30005, 30007}
         for server in servers:
             assert over_udp(server.endpoint) == f"{server.name} hello"
             assert over_tcp(server.endpoint) == f"{server.name} hello"
@@ -56,10 +56,10 @@ def test_foreign_services_in_the_range_are_gone_around(backend: Backend) -> None
 def test_a_pool_that_others_have_taken_is_told_apart_from_a_broken_server(
     backend: Backend,
 ) -> None:
-    squat(backend, 32110, 32111)
+    squat(backend, 30010, 30011)
     with (
         make(
-            Fleet, backend, exposure=NodePortPerPod(PortPool(32110, 32111), address=ANY_NODE)
+            Fleet, backend, exposure=NodePortPerPod(PortPool(30010, 30011), address=ANY_NODE)
         ) as fleet,
         pytest.raises(PortPoolExhausted, match="already allocated"),
     ):
@@ -68,14 +68,14 @@ def test_a_pool_that_others_have_taken_is_told_apart_from_a_broken_server(
 
 
 def test_a_number_that_becomes_free_is_used(backend: Backend) -> None:
-    squat(backend, 32120)
+    squat(backend, 30020)
     with make(
-        Fleet, backend, exposure=NodePortPerPod(PortPool(32120, 32120), address=ANY_NODE)
+        Fleet, backend, exposure=NodePortPerPod(PortPool(30020, 30020), address=ANY_NODE)
     ) as fleet:
         with pytest.raises(PortPoolExhausted):
             fleet.allocate(timeout=3)
-        backend.delete("services", "squatter-32120")
-        assert fleet.allocate(timeout=30).endpoint.port == 32120
+        backend.delete("services", "squatter-30020")
+        assert fleet.allocate(timeout=30).endpoint.port == 30020
 
 
 def test_a_range_that_is_full_is_exhausted(backend: Backend) -> None:
@@ -142,7 +142,7 @@ def client_address(host: str, port: int) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     "exposure",
-    [NodePortPerPod(address=ANY_NODE), HostPort(PortPool(31600, 31609), address=ANY_NODE)],
+    [NodePortPerPod(address=ANY_NODE), HostPort(PortPool(26600, 26609), address=ANY_NODE)],
     ids=["NodePortPerPod", "HostPort"],
 )
 def test_the_clients_address_is_kept(backend: Backend, exposure: ExposureStrategy) -> None:

@@ -18,6 +18,8 @@ from podfleet import (
 from tests.cluster.fixtures import Backend
 from tests.live.arena import ANY_NODE, eventually, make, over_tcp, over_udp, template
 
+pytestmark = pytest.mark.alone  # it counts on a node that has nothing else to start
+
 
 def stranger(backend: Backend, node: str, number: int) -> dict[str, Any]:
     """Return a Pod that is not podfleet's, on a hostPort of a node."""
@@ -44,12 +46,12 @@ def occupy(backend: Backend, *numbers: int) -> None:
 
 
 def test_allocations_succeed_around_a_foreign_pod_on_each_node(backend: Backend) -> None:
-    occupy(backend, 31200)
-    pool = PortPool(31200, 31202)
+    occupy(backend, 26200)
+    pool = PortPool(26200, 26202)
     nodes = len(backend.cluster.nodes())
     with make(Fleet, backend, pool) as fleet:
         servers = [fleet.allocate(timeout=60) for _ in range(2 * nodes)]
-        assert {server.endpoint.port for server in servers} == {31201, 31202}
+        assert {server.endpoint.port for server in servers} == {26201, 26202}
         for server in servers:
             assert over_udp(server.endpoint) == f"{server.name} hello"
 
@@ -57,15 +59,15 @@ def test_allocations_succeed_around_a_foreign_pod_on_each_node(backend: Backend)
 def test_an_exhausted_pool_is_told_within_the_timeout_and_leaves_nothing(
     backend: Backend,
 ) -> None:
-    pool = PortPool(31210, 31211)
+    pool = PortPool(26210, 26211)
     room = 2 * len(backend.cluster.nodes())
     with make(Fleet, backend, pool) as fleet:
         servers = [fleet.allocate(timeout=60) for _ in range(room)]
-        with pytest.raises(PortPoolExhausted, match=r"PortPool\(31210, 31211\)") as caught:
+        with pytest.raises(PortPoolExhausted, match=r"PortPool\(26210, 26211\)") as caught:
             fleet.allocate(timeout=5)
         assert caught.value.asked == 1
         assert caught.value.free == 0
-        assert set(caught.value.held_by) == {31210, 31211}
+        assert set(caught.value.held_by) == {26210, 26211}
         assert caught.value.diagnosis is not None
         assert "free ports" in caught.value.diagnosis.message
         names = {server.name for server in servers}
@@ -83,7 +85,7 @@ def test_several_ports_of_a_server_fit_on_one_node_together(backend: Backend) ->
     ports = [Port("game", 7777, "TCPUDP"), Port("chat", 7778, "TCPUDP")]
     many = template(backend, ports=ports, env={"EXTRA_PORTS": "7778"})
     nodes = len(backend.cluster.nodes())
-    pool = PortPool(31220, 31225)
+    pool = PortPool(26220, 26225)
     with make(Fleet, backend, pool, template=many) as fleet:
         servers = [fleet.allocate(timeout=60) for _ in range(3 * nodes)]  # every number of both
         used = {(one.host, one.port) for server in servers for one in server.endpoints}
@@ -93,7 +95,7 @@ def test_several_ports_of_a_server_fit_on_one_node_together(backend: Backend) ->
 
 
 def test_an_address_that_is_only_private_is_not_guessed(backend: Backend) -> None:
-    pool = PortPool(31230, 31231)
+    pool = PortPool(26230, 26231)
     with make(Fleet, backend, exposure=HostPort(pool)) as fleet:
         with pytest.raises(ValueError, match=r"NodeAddress\(internal=True\)"):
             fleet.allocate(timeout=30)
@@ -106,7 +108,7 @@ def test_a_map_of_addresses_needs_no_right_to_read_nodes(backend: Backend) -> No
     for node in backend.cluster.nodes():
         ip = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
         addresses[node["metadata"]["name"]] = ip
-    exposure = HostPort(PortPool(31240, 31241), address=NodeAddress(by_node=addresses))
+    exposure = HostPort(PortPool(26240, 26241), address=NodeAddress(by_node=addresses))
     with make(Fleet, backend, exposure=exposure) as fleet:
         rules = [rule for one in fleet.manifests(backend.account) for rule in one.get("rules", [])]
         (nodes,) = [rule for rule in rules if "nodes" in rule["resources"]]
@@ -116,7 +118,7 @@ def test_a_map_of_addresses_needs_no_right_to_read_nodes(backend: Backend) -> No
 
 
 def test_a_probe_dials_the_server_before_it_is_handed_out(backend: Backend) -> None:
-    exposure = HostPort(PortPool(31250, 31251), address=ANY_NODE)
+    exposure = HostPort(PortPool(26250, 26251), address=ANY_NODE)
     with make(Fleet, backend, exposure=exposure, probe=b"anybody there?") as fleet:
         server = fleet.allocate(timeout=30)
         assert backend.cluster.log(backend.namespace, server.name)
@@ -124,7 +126,7 @@ def test_a_probe_dials_the_server_before_it_is_handed_out(backend: Backend) -> N
 
 def test_a_server_that_does_not_answer_the_probe_is_not_handed_out(backend: Backend) -> None:
     deaf = template(backend, ports=[Port("game", 7999, "TCP")])  # nobody listens there
-    pool = PortPool(31260, 31261)
+    pool = PortPool(26260, 26261)
     with make(Fleet, backend, pool, template=deaf, probe=True) as fleet:
         with pytest.raises(AllocationTimeout, match="did not answer from here"):
             fleet.allocate(timeout=5)

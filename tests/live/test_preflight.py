@@ -16,7 +16,7 @@ from podfleet import (
     PortPool,
 )
 from tests.cluster.fixtures import Backend
-from tests.live.arena import ANY_NODE, eventually, make, template
+from tests.live.arena import ANY_NODE, eventually, make, own_ports, template
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
@@ -92,7 +92,7 @@ def test_a_pool_outside_of_the_range_of_node_ports(backend: Backend) -> None:
 
 
 def test_nodes_without_an_address_that_players_can_dial(backend: Backend) -> None:
-    exposure = HostPort(PortPool(31000, 31009), address=NodeAddress())
+    exposure = HostPort(own_ports(10), address=NodeAddress())
     findings = settled(make(Fleet, backend, exposure=exposure))
     assert sorted(finding.what for finding in findings) == [
         "Node node-a has no usable address",

@@ -28,7 +28,7 @@ from tests.live.arena import ANY_NODE, make, over_udp, template
 
 def fleet_of(backend: Backend, cluster: Cluster, namespace: str | None = None) -> Fleet:
     """Return a fleet without granting it anything."""
-    exposure = HostPort(PortPool(31300, 31309), address=ANY_NODE)
+    exposure = HostPort(PortPool(26300, 26309), address=ANY_NODE)
     return Fleet(
         "arena", template=template(backend), exposure=exposure, cluster=cluster, namespace=namespace
     )
@@ -110,7 +110,7 @@ from podfleet import *
 fleet = Fleet(
     "arena",
     template=GameServerTemplate(image=sys.argv[1], ports=[Port("game", 7777, "UDP")]),
-    exposure=HostPort(PortPool(31310, 31319), address=NodeAddress(internal=True)),
+    exposure=HostPort(PortPool(26310, 26319), address=NodeAddress(internal=True)),
 )
 with fleet:
     server = fleet.allocate(timeout=60)
@@ -144,4 +144,4 @@ def test_inside_a_pod_the_service_account_is_used(backend: Backend, tmp_path: Pa
         timeout=120,
         check=False,
     )
-    assert (done.stdout, done.stderr) == (f"{backend.namespace} 31310\n", "")
+    assert (done.stdout, done.stderr) == (f"{backend.namespace} 26310\n", "")

@@ -15,14 +15,13 @@ from podfleet import (
     FleetEvent,
     HeadlessDNS,
     Load,
-    PortPool,
     ServerState,
     StatefulSet,
 )
 from podfleet.fleet.tending import reaper, surplus
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, make, template
+from tests.live.arena import eventually, make, own_ports, template
 from tests.live.faults import faulty
 from tests.live.test_warm import until_ready
 
@@ -145,7 +144,7 @@ def test_few_servers_wait_for_a_node_and_all_come_when_there_is_one(backend: Bac
 
 
 def test_a_server_that_was_never_made_keeps_no_number(backend: Backend) -> None:
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     with faulty(backend) as (api, behind):
         cut = api.fail(Fault("POST", "/pods$", times=6))
         with make(Fleet, behind, pool, ready=1) as fleet:

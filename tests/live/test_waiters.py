@@ -34,8 +34,8 @@ from podfleet.testing.proxy import FaultyApi
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, over_udp
 
-POOL = 32140, 32149
-FREE_PORT = 32199  # of this machine: nobody listens there
+POOL = 26140, 26149
+FREE_PORT = 26199  # of this machine: nobody listens there
 
 
 def admin(backend: Backend) -> dict[str, Any]:

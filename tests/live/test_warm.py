@@ -18,7 +18,6 @@ from podfleet import (
     Fleet,
     GameServer,
     Port,
-    PortPool,
     ServerError,
     ServerState,
     TransportError,
@@ -26,7 +25,7 @@ from podfleet import (
 )
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
-from tests.live.arena import GRACE, eventually, make, over_udp, template
+from tests.live.arena import GRACE, eventually, make, over_udp, own_ports, template
 from tests.live.faults import faulty
 
 READY, STARTING = ServerState.READY, ServerState.STARTING
@@ -303,7 +302,7 @@ def test_a_fleet_runs_in_each_event_loop_that_uses_it(backend: Backend) -> None:
 
 
 def test_many_fleets_share_a_process(backend: Backend) -> None:
-    pool = PortPool(31000, 31009)
+    pool = own_ports(10)
     fleets = [make(Fleet, backend, pool, name=f"arena-{number}", ready=1) for number in range(3)]
     for fleet in fleets:
         fleet.start()

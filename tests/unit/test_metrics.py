@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry, generate_latest
 
 from podfleet import (
@@ -38,6 +41,7 @@ from podfleet.metrics import Metrics
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "podfleet.json"
 PAGE = DASHBOARD.parents[1] / "metrics.md"
 
+MISSING = object()
 BROKEN = Diagnosis(verdict=Verdict.FAILED, reason="InvalidImageName", summary="no such image")
 
 
@@ -260,6 +264,32 @@ def test_the_dashboard_asks_only_for_what_there_is_and_for_all_of_it() -> None:
     for query in queries:
         assert query.count("(") == query.count(")")
         assert 'fleet=~"$fleet"' in query
+
+
+def unread(shown: Any, read: Any, path: str = "") -> set[str]:
+    """Return the paths of what is in the first alone, or another there."""
+    if isinstance(shown, dict) and isinstance(read, dict):
+        return set[str]().union(
+            *(unread(shown[key], read.get(key, MISSING), f"{path}.{key}") for key in shown)
+        )
+    if isinstance(shown, list) and isinstance(read, list) and len(shown) == len(read):
+        return set[str]().union(
+            *(unread(*pair, f"{path}[]") for pair in zip(shown, read, strict=True))
+        )
+    return set() if shown == read else {path}
+
+
+def test_grafana_itself_knows_all_that_the_dashboard_says() -> None:
+    register_default_plugins()
+    whole = dashboard()
+    read = json.loads(JSONEncoder().encode(Dashboard.from_json(whole)))
+    # What an export writes beside the dashboard, for the import; and an id that is not given yet.
+    assert unread(whole, read) == {
+        ".__inputs",
+        ".__requires",
+        ".id",
+        ".templating.list[].definition",
+    }
 
 
 def test_the_dashboard_is_imported_with_a_data_source_to_be_chosen() -> None:
