@@ -13,6 +13,8 @@ from tests.live.arena import eventually, make
 from tests.live.command import Desk
 from tests.live.test_run import ended
 
+pytestmark = pytest.mark.alone  # it counts on a node that has nothing else to start
+
 SMALL = ("bench", "game:fleet", "--count", "7", "--servers", "3")
 
 
@@ -104,7 +106,6 @@ def test_what_a_killed_one_left_is_told_and_not_touched(backend: Backend, tmp_pa
 MORE = """
 from game import *
 
-pytestmark = pytest.mark.alone  # it counts on a node that has nothing else to start
 group = FleetGroup("all", [fleet])
 shape = fleet.own().spec.template
 of_a_set = Fleet("duel", template=shape, exposure=HeadlessDNS(), workload=StatefulSet())

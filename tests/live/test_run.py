@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -139,13 +140,16 @@ def test_who_handles_sigterm_keeps_it(backend: Backend, kind: str) -> None:
 
 def test_a_signal_ends_it_while_it_starts(backend: Backend) -> None:
     make(Fleet, backend)
-    silent = {"server": "http://127.0.0.1:1"}
-    write_kubeconfig(backend.kubeconfig, "token", backend.kubeconfig, **silent)
-    with tender(backend, "AsyncFleet") as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)
-        process.send_signal(signal.SIGTERM)
-        assert ended(process) == (0, "ended\n", "")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        server = {"server": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        write_kubeconfig(backend.kubeconfig, "token", backend.kubeconfig, **server)
+        with tender(backend, "AsyncFleet") as process:
+            connection, _ = silent.accept()
+            with connection:
+                assert process.poll() is None
+                process.send_signal(signal.SIGTERM)
+                assert ended(process) == (0, "ended\n", "")
 
 
 def test_in_a_thread_it_ends_when_the_fleet_is_stopped(backend: Backend) -> None:

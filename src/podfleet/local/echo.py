@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from contextlib import suppress
+from typing import Any
 
-__all__ = ["Sockets", "Talk"]
+from podfleet.local.network.connections import Connections, Talk
 
-Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-"""What is said to a client over TCP."""
+__all__ = ["Sockets"]
 
 
 class Sockets:
@@ -18,7 +17,7 @@ class Sockets:
 
     def __init__(self) -> None:
         self._open: list[socket.socket | asyncio.Server | asyncio.DatagramTransport] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections = Connections()
 
     async def echo(self, where: tuple[str, int], name: str) -> None:
         """Answer every line over TCP, and every datagram over UDP, with the name before it."""
@@ -34,25 +33,16 @@ class Sockets:
         """Talk to whoever connects over TCP."""
 
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
+            with suppress(OSError, asyncio.IncompleteReadError):  # the client went
                 await talk(reader, writer)
-            except (OSError, asyncio.IncompleteReadError):
-                pass  # the client went
-            finally:
-                writer.close()
-
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.get_running_loop().create_task(converse(reader, writer))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
 
         self._open.append(listening := _bound(socket.SOCK_STREAM, where))
-        self._open.append(await asyncio.start_server(connected, sock=listening))
+        serving = self._connections.serving(converse)
+        self._open.append(await asyncio.start_server(serving, sock=listening))
 
     def close(self) -> None:
         """Close all."""
-        for connection in self._connections:
-            connection.cancel()
+        self._connections.close()
         # A server before its socket: it takes it from the loop.
         for one in reversed(self._open):
             one.close()

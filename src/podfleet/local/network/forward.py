@@ -6,12 +6,13 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 
 from podfleet.chance import CHANCE
+from podfleet.local.network.connections import Connections
 
 __all__ = ["Forwarder", "Target", "Where", "splice"]
 
@@ -65,7 +66,8 @@ class Forwarder:
     _socket: socket.socket | None = None
     _server: asyncio.Server | None = None
     _datagrams: asyncio.DatagramTransport | None = None
-    _tasks: set[asyncio.Task[None]] = field(factory=set)
+    _opening: asyncio.Task[None] | None = None
+    _connections: Connections = field(factory=Connections)
 
     @property
     def is_open(self) -> bool:
@@ -91,7 +93,7 @@ class Forwarder:
             opened.close()
             raise
         self._socket = opened
-        self._spawn(self._serve())
+        self._opening = asyncio.get_running_loop().create_task(self._serve())
 
     def close(self) -> None:
         """Listen no more, and cut what is open."""
@@ -105,13 +107,15 @@ class Forwarder:
         if self._datagrams is not None:
             self._datagrams.close()
             self._datagrams = None
-        for task in self._tasks:
-            task.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._connections.close()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         if self.transport == "TCP":
-            self._server = await asyncio.start_server(self._connected, sock=self._socket)
+            serving = self._connections.serving(self._forward)
+            self._server = await asyncio.start_server(serving, sock=self._socket)
         else:
             self._datagrams, _ = await loop.create_datagram_endpoint(
                 lambda: _Flows(self), sock=self._socket
@@ -120,9 +124,6 @@ class Forwarder:
     def choose(self) -> Target | None:
         """Return a target, if there is any."""
         return CHANCE.choice(self.targets) if self.targets else None
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._spawn(self._forward(reader, writer))
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = self.choose()
@@ -135,14 +136,8 @@ class Forwarder:
             )
         except OSError:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.close()
             return
         await splice((reader, writer), upstream)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class _Flows(asyncio.DatagramProtocol):

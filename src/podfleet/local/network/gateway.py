@@ -14,6 +14,7 @@ from contextlib import suppress
 from podfleet.chance import CHANCE
 from podfleet.local.controllers.controller import Controller
 from podfleet.local.network.addresses import Addresses
+from podfleet.local.network.connections import Connections
 from podfleet.local.network.forward import splice
 from podfleet.local.network.routes import Destination, Request, Routes
 from podfleet.local.objects.kinds import ENDPOINT_SLICE, GATEWAY, SERVICE
@@ -44,7 +45,7 @@ class Gateway(Controller):
         self._addresses = addresses
         self._routes = Routes(registry.store)
         self._servers: dict[int, asyncio.Task[None]] = {}
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections = Connections()
 
     def keys(self, change: Change) -> Iterable[Hashable]:
         """Return one key for all Gateways: they share their ports."""
@@ -65,17 +66,17 @@ class Gateway(Controller):
 
     def close(self) -> None:
         """Listen no more, and cut what is open."""
-        for task in [*self._servers.values(), *self._connections]:
+        for task in self._servers.values():
             task.cancel()
+        self._connections.close()
 
     async def _serve(self, port: int) -> None:
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.get_running_loop().create_task(self._handle(port, (reader, writer)))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._handle(port, (reader, writer))
 
+        serving = self._connections.serving(handle)
         try:
-            server = await asyncio.start_server(connected, self._addresses.gateway, port)
+            server = await asyncio.start_server(serving, self._addresses.gateway, port)
         except OSError as error:
             _log.warning(
                 "the embedded gateway cannot listen on port %s: %s%s",
@@ -88,18 +89,16 @@ class Gateway(Controller):
             await asyncio.get_running_loop().create_future()
 
     async def _handle(self, port: int, client: _Streams) -> None:
-        reader, writer = client
         protocol = self._routes.ports().get(port, "")
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
             if protocol == "HTTP":
                 await self._http(port, client)
             elif protocol == "TLS":
                 async with asyncio.timeout(_PATIENCE):
-                    hello = await _client_hello(reader)
+                    hello = await _client_hello(client[0])
                 await self._pass(self._routes.tls(port, _server_name(hello)), client, hello)
             elif protocol == "TCP":
                 await self._pass(self._routes.tcp(port), client, b"")
-        writer.close()
 
     async def _http(self, port: int, client: _Streams) -> None:
         reader, writer = client
