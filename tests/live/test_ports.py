@@ -1,5 +1,6 @@
 """Numbers that somebody else uses, and pools that are too small."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,6 +46,15 @@ def occupy(backend: Backend, *numbers: int) -> None:
         wait_ready(pod["metadata"]["name"], namespace=backend.namespace, cluster=admin)
 
 
+def unplaced(backend: Backend) -> set[str]:
+    """Return the Pods of which the scheduler said that it finds no node for them."""
+    return {
+        event["involvedObject"]["name"]
+        for event in backend.objects("v1", "events")
+        if event["reason"] == "FailedScheduling"
+    }
+
+
 def test_allocations_succeed_around_a_foreign_pod_on_each_node(backend: Backend) -> None:
     occupy(backend, 26200)
     pool = PortPool(26200, 26202)
@@ -79,6 +89,20 @@ def test_an_exhausted_pool_is_told_within_the_timeout_and_leaves_nothing(
         )
         servers[0].release()
         assert fleet.allocate(timeout=60).endpoint == servers[0].endpoint
+
+
+def test_a_number_that_a_stranger_leaves_is_found(backend: Backend) -> None:
+    """Nobody tells of it, and the Pod that waits may have another number."""
+    occupy(backend, 26240, 26241)
+    with make(Fleet, backend, PortPool(26240, 26241)) as fleet, ThreadPoolExecutor() as pool:
+        allocating = pool.submit(fleet.allocate, timeout=60)
+        eventually(lambda: len(unplaced(backend)) >= 2)  # each number has been tried
+        (waiting,) = [pod for pod in backend.pods() if not pod["spec"].get("nodeName")]
+        (left,) = {26240, 26241} - {waiting["spec"]["containers"][0]["ports"][0]["hostPort"]}
+        for node in backend.cluster.nodes():
+            name = f"stranger-{node['metadata']['name']}-{left}"
+            backend.delete("pods", name, grace=0)
+        assert allocating.result().endpoint.port == left
 
 
 def test_several_ports_of_a_server_fit_on_one_node_together(backend: Backend) -> None:

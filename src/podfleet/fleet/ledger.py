@@ -93,10 +93,11 @@ class PortLedger:
         if after is None:
             before = change.before
             assert before is not None
-            self._refused.discard(pod_name)
             self._pool.hold((), self._holder(pod_name))
+            had_them = pod_name not in self._refused
+            self._refused.discard(pod_name)
             # A shared number of a Pod that had no node kept nobody off any.
-            if before["spec"].get("nodeName") or not self._strategy.shares_ports:
+            if had_them and (before["spec"].get("nodeName") or not self._strategy.shares_ports):
                 for freed in self._freed:
                     freed.set()
         elif pod_name not in self._refused:

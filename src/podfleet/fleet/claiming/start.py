@@ -21,6 +21,8 @@ __all__ = ["Start"]
 
 _PORT_TRIES = 10
 _REFUSED_PAUSE = 1.0  # seconds until numbers that others have are asked for again
+_LONGEST_PAUSE = 60.0
+"""Such pauses grow to so much where a Pod waits for its numbers meanwhile."""
 
 
 class Start:
@@ -57,30 +59,36 @@ class Start:
         """
         tried: set[int] = set()
         tries = 0
-        while True:
-            self._creating = None
-            await self._core.gate.enter()
-            pod_name = new_server_name(self._core.spec.name)
-            self._numbers = await self._take(pod_name)
-            self.server = pod_name
-            self.begun = True
-            self._core.free.hold(pod_name)
-            tried |= set(self._numbers)
-            tries += 1
-            with self._core.ports.watch_freed() as freed:
+        pause = _REFUSED_PAUSE
+        with self._core.ports.watch_freed() as freed:
+            while True:
+                if freed.is_set():  # perhaps one that was refused already: all are tried again
+                    freed.clear()
+                    tried.clear()
+                    tries = 0
+                    pause = _REFUSED_PAUSE
+                self._creating = None
+                await self._core.gate.enter()
+                pod_name = new_server_name(self._core.spec.name)
+                self._numbers = await self._take(pod_name)
+                self.server = pod_name
+                self.begun = True
+                self._core.free.hold(pod_name)
+                tried |= set(self._numbers)
+                tries += 1
                 pod = await self._ready_or_refused(pod_name)
                 if pod is None and not (tries < _PORT_TRIES and self._untried(tried)):
-                    # A node may join and take this Pod, or a number become free for another.
-                    pod = await self._ready_unless(pod_name, freed)
-                    if not isinstance(self.refused, ApiError):
-                        tried.clear()
-                        tries = 0
-            if pod is not None:
-                return pod
-            self._core.ports.refuse(pod_name, self._numbers)
-            self._core.abandon(pod_name, self._claim)
-            self._core.free.let_go(pod_name)
-            self.server = None
+                    # A node may join and take this Pod; or a number become free for another, of
+                    # which we are told nothing if it was a stranger's, or too early if the
+                    # scheduler sees it later than we: so others are tried again, ever more slowly.
+                    pod = await self._ready_unless(pod_name, freed, pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                if pod is not None:
+                    return pod
+                self._core.ports.refuse(pod_name, self._numbers)
+                self._core.abandon(pod_name, self._claim)
+                self._core.free.let_go(pod_name)
+                self.server = None
 
     def clean_up(self) -> asyncio.Task[None] | None:
         """Remove the server, unless somebody else has it; goes on in the background.
@@ -132,15 +140,17 @@ class Start:
         self.refused = pod
         return None
 
-    async def _ready_unless(self, pod_name: str, freed: asyncio.Event) -> Manifest | None:
-        """Return the Pod once it is ready; ``None`` if a number became free before."""
+    async def _ready_unless(
+        self, pod_name: str, freed: asyncio.Event, pause: float
+    ) -> Manifest | None:
+        """Return the Pod once it is ready; ``None`` if a number is freed, or the pause is over."""
         if isinstance(self.refused, ApiError):  # a Pod that cannot be exposed
             await _wait(freed, _REFUSED_PAUSE)
             return None
         ready = asyncio.ensure_future(until_ready(self._core.client, self._core.store, pod_name))
         other = asyncio.ensure_future(freed.wait())
         try:
-            await asyncio.wait({ready, other}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ready, other}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             return ready.result() if ready.done() else None
         finally:
             for waiting in (ready, other):
