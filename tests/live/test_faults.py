@@ -15,7 +15,7 @@ from podfleet import (
     ServerState,
     TransportError,
 )
-from podfleet.kube import client
+from podfleet.kube import transport
 from podfleet.testing import Fault, FaultyApi
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, over_udp, own_ports
@@ -219,7 +219,7 @@ def test_a_call_that_outlives_its_fleet_opens_no_connection(
 def test_a_half_open_watch_is_doubted_when_a_request_gets_no_answer(
     broken: tuple[FaultyApi, Backend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_REQUEST_TIMEOUT", 4.0)  # seconds
+    monkeypatch.setattr(transport, "_REQUEST_TIMEOUT", 4.0)  # seconds
     api, backend = broken
     with make(Fleet, backend) as fleet:
         server = fleet.allocate("match-1", timeout=30)

@@ -9,7 +9,7 @@ import pytest
 from podfleet.fleet import core
 from podfleet.fleet.pool import orphans
 from podfleet.fleet.tending import meter, reaper, surplus, tender, upkeep, works
-from podfleet.kube import client, reflector, store
+from podfleet.kube import reflector, store, transport
 from podfleet.local.api import watching
 
 __all__ = ["frequent_bookmarks", "haste"]
@@ -32,7 +32,7 @@ _SHORTER: tuple[tuple[ModuleType, str, object], ...] = (
     (reflector, "_SILENCE", 3.0),
     (reflector, "_WATCH_SECONDS", (5, 10)),
     (reflector, "_BACKOFF", (0.1, 2.0)),
-    (client, "_REQUEST_TIMEOUT", 3.0),
+    (transport, "_REQUEST_TIMEOUT", 3.0),
     # What is remembered is full before it is measured.
     (core, "_REMEMBERED_NAMES", 64),
     (store, "_REMEMBERED_DELETIONS", 256),
