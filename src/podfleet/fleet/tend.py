@@ -7,17 +7,24 @@ import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from podfleet.fleet.running import START_TIMEOUT
+from podfleet.fleet.running import START_TIMEOUT, Running
 
-if TYPE_CHECKING:
-    from podfleet.fleet.fleet import AsyncFleet
-
-__all__ = ["tend", "until_told"]
+__all__ = ["Tended", "tend", "until_told"]
 
 
-async def tend(fleets: Sequence[AsyncFleet]) -> None:
+class Tended(Protocol):
+    """A fleet, as far as it is tended here: an `AsyncFleet`."""
+
+    def here(self) -> Running:
+        """Return what runs in this event loop."""
+
+    async def stop(self) -> None:
+        """Stop it."""
+
+
+async def tend(fleets: Sequence[Tended]) -> None:
     """Start fleets; return when a signal came, or all were stopped, or one failed to start.
 
     However it ends, the fleets are stopped by then, so that other replicas can tend them at once.
@@ -51,7 +58,7 @@ async def until_told(work: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
-async def _until_stopped(fleets: Sequence[AsyncFleet]) -> None:
+async def _until_stopped(fleets: Sequence[Tended]) -> None:
     try:
         runnings = [fleet.here() for fleet in fleets]
         for running in runnings:

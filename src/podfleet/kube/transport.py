@@ -14,6 +14,7 @@ import weakref
 from collections.abc import AsyncGenerator, Mapping
 
 import aiohttp
+from attrs import frozen
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.rest import RESTClientObject
 
@@ -38,6 +39,21 @@ _CONNECT_TIMEOUT = 5.0  # seconds
 _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
 _GATHER = 0.05  # seconds; see `_Gatherer`
 _SUSPICIOUS = 3.0  # seconds in vain, after which a watch that was silent meanwhile is doubted
+
+
+@frozen
+class _Request:
+    method: str
+    path: str
+    query: Mapping[str, str] | None
+    body: object
+    content_type: str
+    timeout: aiohttp.ClientTimeout
+
+    @property
+    def action(self) -> str:
+        """What it does, in an error's words."""
+        return f"{self.method} {self.path}"
 
 
 class _Closing(RESTClientObject):
@@ -157,7 +173,7 @@ class Transport:
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
         began = time.monotonic()
         try:
-            response = await self._open(method, path, query, body, content_type, timeout)
+            response = await self._open(_Request(method, path, query, body, content_type, timeout))
             try:
                 return await response.read()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -178,9 +194,8 @@ class Transport:
         )
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):  # it is answered at once, with no event
-                response = await self._open(
-                    "GET", path, {**query, "watch": "true"}, None, JSON, timeout
-                )
+                asked = {**query, "watch": "true"}
+                response = await self._open(_Request("GET", path, asked, None, JSON, timeout))
         except TimeoutError as error:
             raise unanswered(f"GET {path}", error) from error
         lines, gatherer = LineSplitter(), _Gatherer(response)
@@ -208,46 +223,31 @@ class Transport:
         for response in [one for one, heard in self._heard.items() if heard < since]:
             response.close()
 
-    async def _open(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
+    async def _open(self, request: _Request) -> aiohttp.ClientResponse:
         """Send a request and return its answer, with fresh credentials if they had expired."""
         connection = await self.connect()
         try:
-            return await self._request(method, path, query, body, content_type, timeout)
+            return await self._answer(request)
         except Unauthorized:
             await self._renew(connection)
-            return await self._request(method, path, query, body, content_type, timeout)
+            return await self._answer(request)
 
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
-        api = self._api
+    async def _answer(self, request: _Request) -> aiohttp.ClientResponse:
+        api, action = self._api, request.action
         if api is None:
-            raise TransportError(f"{method} {path}: the client is closed")
-        action = f"{method} {path}"
+            raise TransportError(f"{action}: the client is closed")
         try:
             # Without the body: that is plain JSON, and need not be looked through for models.
             _, url, headers, _, _ = await api.param_serialize(
-                method,
-                path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": JSON, "Content-Type": content_type},
+                request.method,
+                request.path,
+                query_params=list((request.query or {}).items()),
+                header_params={"Accept": JSON, "Content-Type": request.content_type},
                 auth_settings=["BearerToken"],
             )
-            answer = await api.call_api(method, url, headers, body, _request_timeout=timeout)
+            answer = await api.call_api(
+                request.method, url, headers, request.body, _request_timeout=request.timeout
+            )
             response: aiohttp.ClientResponse = answer.response
             if response.status >= 400:
                 raise await _refusal(action, response)
