@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from podfleet.tracing import uninstrument
 from tests.docs.conftest import TheCluster
 
 ROOT = Path(__file__).parents[2]
@@ -34,5 +35,8 @@ def blocks(page: Path) -> Iterator[str]:
 )
 def test_the_python_blocks_of_a_page_run(page: Path, cluster: TheCluster) -> None:
     program: dict[str, object] = {"__name__": "__main__"}
-    for block in blocks(page):
-        exec(compile(IMAGE.sub(cluster.image, block), page, "exec"), program)
+    try:
+        for block in blocks(page):
+            exec(compile(IMAGE.sub(cluster.image, block), page, "exec"), program)
+    finally:
+        uninstrument()  # a reader's program has its spans until it ends; this one goes on

@@ -29,6 +29,7 @@ from podfleet.fleet.tending import tender, upkeep
 from podfleet.model.names import DRAINED
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, template
+from tests.live.faults import faulty
 from tests.live.test_warm import until_ready
 
 READY = ServerState.READY
@@ -149,6 +150,22 @@ def test_whoever_drains_may_go_and_whoever_comes_keeps_to_it(backend: Backend) -
             assert running(backend) == [match.name]
             new.reopen()
             until_ready(keeper, 3)
+
+
+def test_who_has_lost_the_turn_acts_no_more_on_what_it_knew(backend: Backend) -> None:
+    """Else it deletes what a fleet that was reopened makes, until it looks again."""
+    with faulty(backend) as (api, behind), make(Fleet, behind, ready=3) as keeper:
+        until_ready(keeper, 3)
+        with make(Fleet, behind) as script, pytest.raises(WaitTimeout):
+            script.drain(timeout=0.3)
+        eventually(lambda: keeper.status().drained_since)
+        eventually(lambda: not running(backend))
+        creates = f"POST /api/v1/namespaces/{backend.namespace}/pods"
+        before = api.count(creates)
+        with make(Fleet, behind, ready=3) as new:
+            new.reopen()
+            until_ready(new, 3)
+        assert api.count(creates) - before == 3
 
 
 DRAINS = """

@@ -135,6 +135,8 @@ class Tender:
 
     def _learn(self, found: Manifest) -> None:
         self._gate.learn(found)
+        if found["spec"].get("holderIdentity") != self._identity:
+            self._until = float("-inf")  # whoever drains the fleet takes it before its time
         revisions = _revisions(found)
         self.outdated = self._revision in revisions[:-1]
         self.known = self._revision in revisions
