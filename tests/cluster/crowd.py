@@ -59,6 +59,9 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
     items = {"apiVersion": "v1", "kind": "List", "items": nodes}
     kubectl("create", "-f", "-", stdin=json.dumps(items))
     try:
+        # kwok may be a while, after the API server was restarted under it.
+        names = [f"node/{crowd}-{number}" for number in range(count)]
+        kubectl("wait", "--for=condition=Ready", *names, "--timeout=120s")
         yield
     finally:
         kubectl("delete", "nodes", "-l", FAKE, "--wait=false")
