@@ -171,13 +171,14 @@ class Transport:
             TransportError: It got no answer.
         """
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
+        request = _Request(method, path, query, body, content_type, timeout)
         began = time.monotonic()
         try:
-            response = await self._open(_Request(method, path, query, body, content_type, timeout))
+            response = await self._open(request)
             try:
                 return await response.read()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise unanswered(f"{method} {path}", error) from error
+                raise unanswered(request.action, error) from error
             finally:
                 response.release()
         except (TransportError, asyncio.CancelledError):
@@ -192,12 +193,12 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=silence
         )
+        request = _Request("GET", path, {**query, "watch": "true"}, None, JSON, timeout)
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):  # it is answered at once, with no event
-                asked = {**query, "watch": "true"}
-                response = await self._open(_Request("GET", path, asked, None, JSON, timeout))
+                response = await self._open(request)
         except TimeoutError as error:
-            raise unanswered(f"GET {path}", error) from error
+            raise unanswered(request.action, error) from error
         lines, gatherer = LineSplitter(), _Gatherer(response)
         self._heard[response] = time.monotonic()
         try:
@@ -207,7 +208,7 @@ class Transport:
                     yield line
                 await gatherer.rest()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise unanswered(f"GET {path}: the watch broke", error) from error
+            raise unanswered(f"{request.action}: the watch broke", error) from error
         finally:
             self._heard.pop(response, None)
             response.close()
