@@ -168,6 +168,21 @@ def test_who_has_lost_the_turn_acts_no_more_on_what_it_knew(backend: Backend) ->
         assert api.count(creates) - before == 3
 
 
+def test_what_a_drain_deletes_is_not_made_anew(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the turn reads the Lease before it makes what the drain has deleted."""
+    monkeypatch.setattr(tender, "_FRESH", 0.0)  # seconds
+    monkeypatch.setattr(tender, "_LASTS", 600.0)  # seconds: it has the turn still
+    with faulty(backend) as (api, behind), make(Fleet, behind, ready=3) as keeper:
+        until_ready(keeper, 3)
+        with make(Fleet, behind) as script, pytest.raises(WaitTimeout):
+            script.drain(timeout=0.3)
+        eventually(lambda: keeper.status().drained_since)
+        eventually(lambda: not running(backend))
+        assert api.count(f"POST /api/v1/namespaces/{backend.namespace}/pods") == 3
+
+
 DRAINS = """
 import sys
 from podfleet import *

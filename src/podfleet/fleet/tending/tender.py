@@ -27,6 +27,7 @@ __all__ = ["Tender"]
 
 _LASTS = 10.0  # seconds without renewal, after which another may take it
 _RENEW = 5.0  # seconds before its end
+_FRESH = 1.0  # seconds for which what stands on it is believed: a drain takes it before its time
 _REMEMBERED = 32  # templates
 _SKEW = 60.0  # seconds by which clocks may differ: a Lease that is older is nobody's
 
@@ -58,15 +59,22 @@ class Tender:
 
     async def take(self) -> bool:
         """Return whether it is this replica's turn, for some seconds; take it if it is free."""
-        if time.monotonic() < self._until - _RENEW:
+        if self._is_kept and time.monotonic() < self._gate.looked + _FRESH:
             return True
         found = await self._read()
         if found is None:
             return await self._make({}, self._identity)
+        if self._is_kept:
+            return True
         holder = found["spec"].get("holderIdentity")
         return (not holder or holder == self._identity or self._is_over(found)) and (
             await self._write(found, self._identity)
         )
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether it is this replica's turn by what it knows, and need not be renewed yet."""
+        return time.monotonic() < self._until - _RENEW
 
     async def look(self) -> None:
         """Learn whether the fleet has a newer template, is drained, or its roll-out is held."""
