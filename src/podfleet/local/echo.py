@@ -38,7 +38,10 @@ class Sockets:
 
         self._open.append(listening := _bound(socket.SOCK_STREAM, where))
         serving = self._connections.serving(converse)
-        self._open.append(await asyncio.start_server(serving, sock=listening))
+        # Cancelled while it begins to serve, it is closed as it is later: the loop forgets it.
+        server = await asyncio.start_server(serving, sock=listening, start_serving=False)
+        self._open.append(server)
+        await server.start_serving()
 
     def close(self) -> None:
         """Close all."""

@@ -97,25 +97,28 @@ class Forwarder:
 
     def close(self) -> None:
         """Listen no more, and cut what is open."""
-        if self._socket is not None:
-            if self._server is None and self._datagrams is None:
-                self._socket.close()
-            self._socket = None
+        opened, self._socket = self._socket, None
+        if self._opening is not None:
+            self._opening.cancel()
+            if opened is not None and self._server is None and self._datagrams is None:
+                # By then the loop has forgotten it, and takes no other for it with its number.
+                self._opening.add_done_callback(lambda _: opened.close())
         if self._server is not None:
             self._server.close()
             self._server = None
         if self._datagrams is not None:
             self._datagrams.close()
             self._datagrams = None
-        if self._opening is not None:
-            self._opening.cancel()
         self._connections.close()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         if self.transport == "TCP":
             serving = self._connections.serving(self._forward)
-            self._server = await asyncio.start_server(serving, sock=self._socket)
+            self._server = await asyncio.start_server(
+                serving, sock=self._socket, start_serving=False
+            )
+            await self._server.start_serving()
         else:
             self._datagrams, _ = await loop.create_datagram_endpoint(
                 lambda: _Flows(self), sock=self._socket

@@ -74,9 +74,12 @@ class Gateway(Controller):
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._handle(port, (reader, writer))
 
-        serving = self._connections.serving(handle)
+        serving, where = self._connections.serving(handle), self._addresses.gateway
         try:
-            server = await asyncio.start_server(serving, self._addresses.gateway, port)
+            # Cancelled while it begins to serve, it is closed as it is later.
+            server = await asyncio.start_server(serving, where, port, start_serving=False)
+            async with server:
+                await server.serve_forever()
         except OSError as error:
             _log.warning(
                 "the embedded gateway cannot listen on port %s: %s%s",
@@ -84,9 +87,6 @@ class Gateway(Controller):
                 error.strerror,
                 ": choose one above 1023" if port < 1024 else "",
             )
-            return
-        async with server:
-            await asyncio.get_running_loop().create_future()
 
     async def _handle(self, port: int, client: _Streams) -> None:
         protocol = self._routes.ports().get(port, "")
