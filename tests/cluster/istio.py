@@ -1,4 +1,4 @@
-"""Istio's control plane, and an Envoy that it makes a gateway: with an istiod that is given."""
+"""Istio's control plane, and an Envoy that it makes a gateway."""
 
 import json
 import socket

@@ -1,7 +1,7 @@
 """What a gateway would do with an endpoint, read from Istio's objects in the cluster.
 
 Not a gateway: it knows the few fields that podfleet writes, and says where they lead. That Istio
-itself and an Envoy do the same is tested with ``--istiod``.
+itself and an Envoy do the same is tested on the real cluster.
 """
 
 import re

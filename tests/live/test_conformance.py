@@ -67,7 +67,7 @@ class TestNodePortPerPodOverAStatefulSet(StrategyConformance):
 
 @pytest.mark.usefixtures("istio_crds")
 class _Routed(StrategyConformance):
-    """Dials where the routes lead; through a real gateway: ``--istiod``."""
+    """Dials where the routes lead; test_istio.py dials a gateway."""
 
     ports: ClassVar[Sequence[Port]] = (Port("game", 7777, "TCP"),)
 

@@ -268,20 +268,19 @@ def test_statefulset(as_a_reader: Backend) -> None:
     assert re.fullmatch(r"\d servers are left", left)
 
 
-def test_istio(as_a_reader: Backend, istio_crds: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the embedded cluster through its gateway; on the real one as far as the URL."""
+def test_istio(
+    as_a_reader: Backend,
+    istio_crds: None,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     local = as_a_reader.cluster.local
-    gateway = {
-        "GATEWAY": "203.0.113.80" if local is None else local.gateway,
-        "GATEWAY_PORT": str(GATEWAY_PORT),
-    }
-    for name, value in gateway.items():
-        monkeypatch.setenv(name, value)
+    gateway = request.getfixturevalue("gateway").address if local is None else local.gateway
+    monkeypatch.setenv("GATEWAY", gateway)
+    monkeypatch.setenv("GATEWAY_PORT", str(GATEWAY_PORT))
     example = granted(as_a_reader, "istio.py")
     (line,) = run("istio.py")
-    assert re.fullmatch(rf"open ws://{gateway['GATEWAY']}:{GATEWAY_PORT}/browser-\w+/ws", line)
-    if local is None:
-        return
+    assert re.fullmatch(rf"open ws://{gateway}:{GATEWAY_PORT}/browser-\w+/ws", line)
     with example["fleet"] as fleet:
         server = fleet.allocate("match-43", timeout=60)
         url = server.endpoint.url("http", "/join")

@@ -105,7 +105,6 @@ def answer_of(dial: Callable[[Endpoint, str], str], endpoint: Endpoint, gateway:
     return eventually(ask)
 
 
-@pytest.mark.istio
 @pytest.mark.only("real", "through Istio's own gateway")
 @pytest.mark.parametrize(
     "by",
@@ -122,7 +121,6 @@ def test_http_and_websocket_reach_the_right_server(
             assert answer_of(over_websocket, server.endpoint, gateway) == f"{server.name} hello"
 
 
-@pytest.mark.istio
 @pytest.mark.only("real", "through Istio's own gateway")
 def test_a_session_is_routed(backend: Backend, gateway: Gateway) -> None:
     exposure = IstioRoute(ByHost("play.example.com", port=PORT), carries="session")
@@ -133,7 +131,6 @@ def test_a_session_is_routed(backend: Backend, gateway: Gateway) -> None:
             assert answer_of(over_http, server.endpoint, gateway) == f"{server.name} /join"
 
 
-@pytest.mark.istio
 @pytest.mark.only("real", "through Istio's own gateway")
 def test_tls_reaches_the_right_server_by_sni(backend: Backend, gateway: Gateway) -> None:
     by = ByHost("play.example.com", port=28443, tls="passthrough")
@@ -143,7 +140,6 @@ def test_tls_reaches_the_right_server_by_sni(backend: Backend, gateway: Gateway)
             assert answer_of(over_tls, server.endpoint, gateway) == f"{server.name} hello"
 
 
-@pytest.mark.istio
 @pytest.mark.only("real", "through Istio's own gateway")
 def test_tcp_reaches_the_right_server_by_port(backend: Backend, gateway: Gateway) -> None:
     exposure = IstioRoute(ByPort(PortPool(28100, 28109)), address=gateway.address)
@@ -155,7 +151,6 @@ def test_tcp_reaches_the_right_server_by_port(backend: Backend, gateway: Gateway
             )
 
 
-@pytest.mark.istio
 @pytest.mark.only("real", "through Istio's own gateway")
 def test_a_released_server_is_reached_by_nobody(backend: Backend, gateway: Gateway) -> None:
     fleet, servers = allocate(backend, IstioRoute(ByPath(port=PORT), address=gateway.address), 8080)
