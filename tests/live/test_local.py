@@ -38,10 +38,18 @@ from podfleet import (
     Protocol,
 )
 from podfleet.local import LocalCluster, Node, ServerContext
+from podfleet.local.node import agent
 from podfleet.testing import TestCluster, eventually, over_tcp, over_udp
 from podfleet.testing.gameserver import IMAGE, gameserver
 
 PYTHON = "python:1"
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
+print("up", flush=True)
+while True:
+    time.sleep(1)
+"""
 
 
 @pytest.fixture
@@ -165,20 +173,47 @@ def test_a_volume_follows_the_annotations(admin: TestCluster) -> None:
 def test_a_server_that_does_not_end_is_killed_when_its_grace_is_over(
     admin: TestCluster, local: LocalCluster
 ) -> None:
-    script = """
-        import signal, time
-        signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
-        print("up", flush=True)
-        while True:
-            time.sleep(1)
-    """
-    run(admin, "arena", script)
+    run(admin, "arena", STUBBORN)
     eventually(lambda: "up" in admin.log("default", "arena"))
     admin.delete("/api/v1/namespaces/default/pods/arena")
     eventually(lambda: "not yet" in admin.log("default", "arena"))
     assert show(admin, "arena")["metadata"]["deletionGracePeriodSeconds"] == 60
     local.advance(61)
     eventually(lambda: not admin.objects("v1", "pods", "default"))
+
+
+SLOW_AGENT = """
+import pathlib, runpy, time
+parts = runpy.run_path({agent!r})
+def answer(self, name, *, at_once=parts["Agent"]._answer, **told):
+    while "pid" in told and not pathlib.Path({told!r}).exists():
+        time.sleep(0.001)
+    at_once(self, name, **told)
+parts["Agent"]._answer = answer
+parts["main"]()
+"""
+
+
+def test_a_server_that_is_deleted_while_it_is_started_has_its_grace_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a machine with much to do it runs before the cluster knows that it does."""
+    slow, told = tmp_path / "agent.py", tmp_path / "told"
+    slow.write_text(SLOW_AGENT.format(agent=agent.__file__, told=str(told)))
+    monkeypatch.setattr(agent, "__file__", str(slow))
+    with LocalCluster({PYTHON: [sys.executable, "-c"]}) as local:
+        admin = TestCluster(local.kubeconfig, IMAGE, local=local)
+        try:
+            run(admin, "arena", STUBBORN)
+            eventually(lambda: "up" in admin.log("default", "arena"))
+            admin.delete("/api/v1/namespaces/default/pods/arena")
+            eventually(lambda: show(admin, "arena")["metadata"]["deletionTimestamp"])
+        finally:
+            told.touch()
+        eventually(lambda: "not yet" in admin.log("default", "arena"))
+        local.advance(61)
+        eventually(lambda: not admin.objects("v1", "pods", "default"))
+        admin.close()
 
 
 def test_a_crash_loop_backs_off_on_the_clusters_clock(

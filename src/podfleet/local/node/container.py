@@ -61,6 +61,8 @@ class Container:
         self._address = address
         self._publish = publish
         self._program: Program | None = None
+        self._known = asyncio.Event()  # whether it runs: not while it is being started
+        self._known.set()
         self._over = asyncio.Event()
         self._over.set()
         self._probes: list[asyncio.Task[None]] = []
@@ -92,10 +94,13 @@ class Container:
         log.parent.mkdir(parents=True, exist_ok=True)
         began = clock.now()
         self.state.identity = f"podfleet://{uuid.uuid4().hex}"
+        self._known.clear()
         try:
             program = await self._start(env, log)
         except StartError as error:
             return self._unstarted(str(error)), 0.0
+        finally:
+            self._known.set()
         self._program = program
         self._over.clear()
         self._env = env
@@ -120,6 +125,7 @@ class Container:
     async def stop(self, grace: float, why: str = "") -> None:
         """End it: preStop, a request to end, and after the grace period by force."""
         self._ending = self._ending or not why
+        await self._known.wait()  # it may have begun already, and gets its time to end
         program = self._program
         if program is None:
             return
