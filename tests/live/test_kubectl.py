@@ -113,7 +113,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if shutil.which("go") is None:
         pytest.skip("kubectl is built from Kubernetes' Go modules, and there is no `go` in PATH")
     cache = tmp_path_factory.mktemp("kubectl-cache")
-    return [str(build()["kubernetes"]), "kubectl", f"--cache-dir={cache}"]
+    return [str(build("kubernetes")["kubernetes"]), "kubectl", f"--cache-dir={cache}"]
 
 
 @pytest.fixture
