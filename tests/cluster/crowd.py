@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from podfleet.testing import eventually
+
 __all__ = ["FAKE", "PLACED", "fake_nodes"]
 
 _LABEL = {"type": "fake"}
 FAKE = ",".join(f"{key}={value}" for key, value in _LABEL.items())
 """The selector of such nodes."""
+
+_READY = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
 
 PLACED: dict[str, Any] = {
     "node_selector": _LABEL,
@@ -40,7 +44,7 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
             "metadata": {
                 "name": f"{crowd}-{number}",
                 "annotations": {"kwok.x-k8s.io/node": "fake"},
-                "labels": _LABEL,
+                "labels": {**_LABEL, "crowd": crowd},
             },
             "spec": {"taints": [{"key": "fake", "value": "true", "effect": "NoSchedule"}]},
             "status": {
@@ -59,9 +63,10 @@ def fake_nodes(kubectl: Callable[..., str], count: int, pods: int = 110) -> Iter
     items = {"apiVersion": "v1", "kind": "List", "items": nodes}
     kubectl("create", "-f", "-", stdin=json.dumps(items))
     try:
-        # kwok may be a while, after the API server was restarted under it.
-        names = [f"node/{crowd}-{number}" for number in range(count)]
-        kubectl("wait", "--for=condition=Ready", *names, "--timeout=120s")
+        # kwok may be a while, after the API server was restarted under it. In one look: `kubectl
+        # wait` asks for one node after the other, five a second.
+        look = ("get", "nodes", "-l", f"crowd={crowd}", "-o", f"jsonpath={_READY}")
+        eventually(lambda: kubectl(*look).split() == ["True"] * count, 120)
         yield
     finally:
         kubectl("delete", "nodes", "-l", FAKE, "--wait=false")
