@@ -55,6 +55,13 @@ def unplaced(backend: Backend) -> set[str]:
     }
 
 
+def one_number(backend: Backend) -> set[int]:
+    """Return the hostPort that waits for a node; none while one Pod takes another's place."""
+    waiting = [pod["spec"] for pod in backend.pods() if not pod["spec"].get("nodeName")]
+    numbers = {spec["containers"][0]["ports"][0]["hostPort"] for spec in waiting}
+    return numbers if len(numbers) == 1 else set()
+
+
 def test_allocations_succeed_around_a_foreign_pod_on_each_node(backend: Backend) -> None:
     occupy(backend, 26200)
     pool = PortPool(26200, 26202)
@@ -97,8 +104,8 @@ def test_a_number_that_a_stranger_leaves_is_found(backend: Backend) -> None:
     with make(Fleet, backend, PortPool(26240, 26241)) as fleet, ThreadPoolExecutor() as pool:
         allocating = pool.submit(fleet.allocate, timeout=60)
         eventually(lambda: len(unplaced(backend)) >= 2)  # each number has been tried
-        (waiting,) = [pod for pod in backend.pods() if not pod["spec"].get("nodeName")]
-        (left,) = {26240, 26241} - {waiting["spec"]["containers"][0]["ports"][0]["hostPort"]}
+        (number,) = eventually(lambda: one_number(backend))
+        (left,) = {26240, 26241} - {number}
         for node in backend.cluster.nodes():
             name = f"stranger-{node['metadata']['name']}-{left}"
             backend.delete("pods", name, grace=0)
