@@ -27,6 +27,7 @@ from podfleet import (
 )
 from podfleet.fleet.tending import tender, upkeep
 from podfleet.model.names import DRAINED
+from podfleet.testing.proxy import FaultyApi
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, template
 from tests.live.faults import faulty
@@ -152,14 +153,21 @@ def test_whoever_drains_may_go_and_whoever_comes_keeps_to_it(backend: Backend) -
             until_ready(keeper, 3)
 
 
-def test_who_has_lost_the_turn_acts_no_more_on_what_it_knew(backend: Backend) -> None:
-    """Else it deletes what a fleet that was reopened makes, until it looks again."""
+@contextmanager
+def drained_by_another(backend: Backend) -> Iterator[tuple[FaultyApi, Backend]]:
+    """Give a fleet of three that a script has drained, while the backend that tends it runs."""
     with faulty(backend) as (api, behind), make(Fleet, behind, ready=3) as keeper:
         until_ready(keeper, 3)
         with make(Fleet, behind) as script, pytest.raises(WaitTimeout):
             script.drain(timeout=0.3)
         eventually(lambda: keeper.status().drained_since)
         eventually(lambda: not running(backend))
+        yield api, behind
+
+
+def test_who_has_lost_the_turn_acts_no_more_on_what_it_knew(backend: Backend) -> None:
+    """Else it deletes what a fleet that was reopened makes, until it looks again."""
+    with drained_by_another(backend) as (api, behind):
         creates = f"POST /api/v1/namespaces/{backend.namespace}/pods"
         before = api.count(creates)
         with make(Fleet, behind, ready=3) as new:
@@ -174,12 +182,7 @@ def test_what_a_drain_deletes_is_not_made_anew(
     """Whoever holds the turn reads the Lease before it makes what the drain has deleted."""
     monkeypatch.setattr(tender, "_FRESH", 0.0)  # seconds
     monkeypatch.setattr(tender, "_LASTS", 600.0)  # seconds: it has the turn still
-    with faulty(backend) as (api, behind), make(Fleet, behind, ready=3) as keeper:
-        until_ready(keeper, 3)
-        with make(Fleet, behind) as script, pytest.raises(WaitTimeout):
-            script.drain(timeout=0.3)
-        eventually(lambda: keeper.status().drained_since)
-        eventually(lambda: not running(backend))
+    with drained_by_another(backend) as (api, _):
         assert api.count(f"POST /api/v1/namespaces/{backend.namespace}/pods") == 3
 
 
