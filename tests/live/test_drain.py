@@ -242,6 +242,7 @@ def test_two_may_drain_it(
         until_ready(one, 1)
         match = one.allocate("match-1", timeout=60)
         both = [pool.submit(fleet.drain) for fleet in (one, other)]
+        eventually(lambda: all(fleet.status().drained_since for fleet in (one, other)))
         eventually(lambda: running(backend) == [match.name])
         since = {fleet.status().drained_since for fleet in (one, other)}
         assert len(since) == 1
