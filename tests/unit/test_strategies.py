@@ -278,11 +278,10 @@ def test_a_server_is_left_behind_when_its_starter_would_have_come() -> None:
         (65.0, ["ready"], ["nonsense", "ready", "slow"]),
     ):
         clock.now = passed
-        assert orphans.adoptable(()) == adoptable
+        assert orphans.adoptable() == adoptable
         assert sorted(filter(orphans.is_lost, orphans.unclaimed(()))) == lost
-    assert orphans.adoptable({"ready"}) == []
     claimed = unclaimed("ready", ready=True)
     claimed["metadata"]["labels"]["podfleet.dev/state"] = "allocated"
     orphans.follow(seen(claimed))
-    assert orphans.adoptable(()) == []
+    assert orphans.adoptable() == []
     assert not orphans.is_lost("ready")

@@ -58,9 +58,9 @@ def asked(
     claim = Claim(
         session=None if session is None else check_session(session),
         slots=slots,
-        labels=check_labels("labels", labels or {}),
-        annotations=check_annotations("annotations", annotations or {}),
-        metadata=check_metadata("metadata", metadata or {}),
+        labels=check_labels("labels", labels) if labels else {},
+        annotations=check_annotations("annotations", annotations) if annotations else {},
+        metadata=check_metadata("metadata", metadata) if metadata else {},
         limit=None if limit is None else check_seconds("limit", limit),
     )
     return claim, _wish(spec, select, prefer, slots)
@@ -134,7 +134,9 @@ def _wish(
         raise ConfigurationError("prefer", prefer, "must be a function from a server to a number")
     if isinstance(select, str):
         raise ConfigurationError("select", select, _SELECT)
-    wanted = [select] if isinstance(select, Mapping) else list(select or [{}])
+    if select is None:
+        return Wish(prefer=prefer, slots=slots)
+    wanted = [select] if isinstance(select, Mapping) else list(select)
     return Wish([_selector(one) for one in wanted] or [frozenset()], prefer, slots)
 
 

@@ -194,9 +194,9 @@ class Core:
 
     def adopt(self) -> Manifest | None:
         """Return a ready server whose starter is no more, held."""
-        for pod_name in self.orphans.adoptable(self.free.held.keys() | self.abandoned.keys()):
-            pod = self.store.get(pod_name)
-            if pod is not None:
+        for pod_name in self.orphans.adoptable():
+            is_wanted = pod_name in self.free.held or pod_name in self.abandoned
+            if not is_wanted and (pod := self.store.get(pod_name)) is not None:
                 self.free.hold(pod_name)
                 return pod
         return None

@@ -218,12 +218,13 @@ def server_state(pod: Manifest, *, ready: bool) -> ServerState:
         return ServerState.STOPPING
     if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
         return ServerState.ENDED
-    if claim_state(pod) is ClaimState.ALLOCATED:
-        return ServerState.ALLOCATED
-    if claim_state(pod) is ClaimState.RETIRING:
-        return ServerState.STOPPING
-    if claim_state(pod) is ClaimState.RESERVED:
-        return ServerState.RESERVED
-    if claim_state(pod) is ClaimState.RECYCLING and not came_back(pod):
-        return ServerState.STARTING
+    match claim_state(pod):
+        case ClaimState.ALLOCATED:
+            return ServerState.ALLOCATED
+        case ClaimState.RETIRING:
+            return ServerState.STOPPING
+        case ClaimState.RESERVED:
+            return ServerState.RESERVED
+        case ClaimState.RECYCLING if not came_back(pod):
+            return ServerState.STARTING
     return ServerState.READY if ready else ServerState.STARTING

@@ -72,31 +72,43 @@ class Asking:
             deadline: For everything together.
             reservation: A server that was reserved for this.
         """
+        allocation = Allocation(members, claim, wish, deadline, reservation)
+        if claim.session is None:
+            return await _done(allocation, members, None)
         async with AsyncExitStack() as stack:
-            if claim.session is not None:
-                try:
-                    async with asyncio.timeout_at(deadline.at):
-                        await stack.enter_async_context(self._sessions.turn(claim.session))
-                        if members.claims.shown(claim.session) and (
-                            found := await members.claims.find(claim.session)
-                        ):
-                            # Its Service or route may have been deleted behind our back.
-                            exposer = members.of(found).exposer
-                            endpoints = await exposer.until_exposed(found, fresh=True)
-                            return Allocated(found, endpoints, warm=True)
-                except TimeoutError:
-                    raise AllocationTimeout(
-                        f"{members.name}: the time was up while the API server did not answer, "
-                        f"another call for session {claim.session!r} was not done, or the "
-                        "endpoint of its server was not known"
-                    ) from None
-            allocation = Allocation(members, claim, wish, deadline, reservation)
-            pod, endpoints = await allocation.run()
-            core = members.of(pod)
-            _log.info(
-                "%s/%s: allocated",
-                core.namespace,
-                name_of(pod),
-                extra=core.about(name_of(pod)) | about(session=claim.session),
-            )
-            return Allocated(pod, endpoints, not allocation.started, allocation.lost_races)
+            try:
+                async with asyncio.timeout_at(deadline.at):
+                    await stack.enter_async_context(self._sessions.turn(claim.session))
+                    found = await _found(members, claim.session)
+            except TimeoutError:
+                raise AllocationTimeout(
+                    f"{members.name}: the time was up while the API server did not answer, "
+                    f"another call for session {claim.session!r} was not done, or the "
+                    "endpoint of its server was not known"
+                ) from None
+            return found or await _done(allocation, members, claim.session)
+
+
+async def _found(members: Members, session: str) -> Allocated | None:
+    """Return the server that a session has, if the watch has shown it."""
+    if not members.claims.shown(session):
+        return None
+    pod = await members.claims.find(session)
+    if pod is None:
+        return None
+    # Its Service or route may have been deleted behind our back.
+    endpoints = await members.of(pod).exposer.until_exposed(pod, fresh=True)
+    return Allocated(pod, endpoints, warm=True)
+
+
+async def _done(allocation: Allocation, members: Members, session: str | None) -> Allocated:
+    """Return what an allocation comes to."""
+    pod, endpoints = await allocation.run()
+    core = members.of(pod)
+    _log.info(
+        "%s/%s: allocated",
+        core.namespace,
+        name_of(pod),
+        extra=core.about(name_of(pod)) | about(session=session),
+    )
+    return Allocated(pod, endpoints, not allocation.started, allocation.lost_races)

@@ -16,7 +16,7 @@ from podfleet.model.server import ClaimState
 __all__ = ["follow_state", "of_new"]
 
 _FOLLOWS = "follows-state"
-_TAKEN = {ClaimState.ALLOCATED, ClaimState.RESERVED}
+_TAKEN = (ClaimState.ALLOCATED, ClaimState.RESERVED)
 
 
 def of_new(pod: Manifest) -> dict[str, str]:

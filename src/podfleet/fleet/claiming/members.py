@@ -32,4 +32,7 @@ class Members:
     def of(self, pod: Manifest) -> Core:
         """Return the fleet that a Pod belongs to."""
         fleet = labels_of(pod).get(FLEET)
-        return next((core for core in self.cores if core.spec.name == fleet), self.cores[0])
+        for core in self.cores:
+            if core.spec.name == fleet:
+                return core
+        return self.cores[0]

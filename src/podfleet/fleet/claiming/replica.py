@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import uuid
 from functools import lru_cache
 
 __all__ = ["claim_id", "own_replica", "replica_of"]
 
-_LENGTH = 8  # hex digits
+_LENGTH = 8  # hex digits, with which a claim's id begins
+_OWN = 24  # hex digits, with which it goes on
 
 
 @lru_cache(maxsize=1)
@@ -27,7 +27,7 @@ def own_replica() -> str:
 
 def claim_id() -> str:
     """Return a new claim's id."""
-    return own_replica() + uuid.uuid4().hex[_LENGTH:]
+    return own_replica() + secrets.token_hex(_OWN // 2)
 
 
 def replica_of(claim: str) -> str:

@@ -69,7 +69,9 @@ class Choice:
             if len(own) >= width or len(own) + len(others) >= most:
                 break
         found = own or others
-        return self._chance.choice(found) if found else None
+        if len(found) <= 1:
+            return found[0] if found else None
+        return self._chance.choice(found)
 
     def _share(self) -> tuple[int, int]:
         """Return which share this replica has, and of how many."""

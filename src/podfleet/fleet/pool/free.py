@@ -273,10 +273,10 @@ class FreeServers:
 
     def hold(self, name: str) -> None:
         """Keep a server from being taken here."""
-        free = any(name in pools for pools in self._pools.values())
+        free = False
+        for tiers in self._pools.values():
+            free |= tiers.remove(name)
         self.held[name] = self._store.get(name) if free else None
-        for pools in self._pools.values():
-            pools.remove(name)
 
     def look_again(self, name: str) -> None:
         """Take note of what time has changed: a reservation has run out."""

@@ -49,19 +49,13 @@ class Orphans:
         else:
             self._ready.pop(pod_name, None)
 
-    def adoptable(self, wanted: Collection[str]) -> list[str]:
-        """Return the ready orphans of the present template, longest first.
-
-        Args:
-            wanted: Servers that somebody here waits for.
-        """
+    def adoptable(self) -> list[str]:
+        """Return the ready orphans of the present template, longest first."""
         latest = self._clock() - _AFTER
         return [
             pod_name
             for pod_name, since in self._ready.items()
-            if since <= latest
-            and pod_name not in wanted
-            and self._seen[pod_name][0] == self._revision
+            if since <= latest and self._seen[pod_name][0] == self._revision
         ]
 
     def unclaimed(self, wanted: Collection[str]) -> set[str]:

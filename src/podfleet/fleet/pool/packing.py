@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from podfleet.fleet.pool.bag import Bag
@@ -26,8 +25,7 @@ Selector: TypeAlias = frozenset[tuple[str, str]]
 
 def matches(pod: Manifest, selector: Selector) -> bool:
     """Return whether a Pod has these labels."""
-    labels = labels_of(pod)
-    return all(labels.get(key) == value for key, value in selector)
+    return labels_of(pod).items() >= selector
 
 
 class Pool:
@@ -61,25 +59,30 @@ class Pool:
     def put(self, server: str, node: str) -> None:
         """Add a free server, unless it is there."""
         if server not in self._node_of:
-            with self._reordering(node):
-                self._free.setdefault(node, Bag()).add(server)
-                self._node_of[server] = node
+            self._take_out(node)
+            self._free.setdefault(node, Bag()).add(server)
+            self._node_of[server] = node
+            self._put_in(node)
 
-    def remove(self, server: str) -> None:
-        """Remove a server that is not free any more, if it is there."""
+    def remove(self, server: str) -> bool:
+        """Remove a server that is not free any more; return whether it was there."""
         node = self._node_of.pop(server, None)
-        if node is not None:
-            with self._reordering(node):
-                self._free[node].remove(server)
+        if node is None:
+            return False
+        self._take_out(node)
+        self._free[node].remove(server)
+        self._put_in(node)
+        return True
 
     def allocate(self, node: str, change: int) -> None:
         """Take note that so many more servers of a node are allocated, or fewer."""
-        with self._reordering(node):
-            count = self._allocated.get(node, 0) + change
-            if count:
-                self._allocated[node] = count
-            else:
-                self._allocated.pop(node, None)
+        self._take_out(node)
+        count = self._allocated.get(node, 0) + change
+        if count:
+            self._allocated[node] = count
+        else:
+            self._allocated.pop(node, None)
+        self._put_in(node)
 
     def best(self) -> str | None:
         """Return one of the best servers, which stays there; ``None`` if there is none."""
@@ -92,13 +95,14 @@ class Pool:
             first = self._chance.randrange(len(bag))
             yield from (bag[(first + index) % len(bag)] for index in range(len(bag)))
 
-    @contextmanager
-    def _reordering(self, node: str) -> Iterator[None]:
-        """Keep a node's place in the order right over a change."""
+    def _take_out(self, node: str) -> None:
+        """Take a node out of the order, before what its place follows from changes."""
         key = self._key(node)
         if key is not None:
             del self._order[bisect_left(self._order, key)]
-        yield
+
+    def _put_in(self, node: str) -> None:
+        """Put a node into the order, if it has a free server."""
         key = self._key(node)
         if key is not None:
             insort(self._order, key)

@@ -53,11 +53,13 @@ class Ranking:
             insort(self._order, (value, name))
             self._value_of[name] = value
 
-    def remove(self, server: str) -> None:
-        """Remove a server that is not free any more, if it is there."""
+    def remove(self, server: str) -> bool:
+        """Remove a server that is not free any more; return whether it was there."""
         value = self._value_of.pop(server, None)
-        if value is not None:
-            del self._order[bisect_left(self._order, (value, server))]
+        if value is None:
+            return False
+        del self._order[bisect_left(self._order, (value, server))]
+        return True
 
     def allocate(self, node: str, change: int) -> None:
         """Take note that a node has more servers allocated, or fewer: the function decides."""

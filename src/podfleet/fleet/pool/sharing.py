@@ -41,14 +41,16 @@ class SlotPool:
         self._by_free[free].add(server)
         self._free_of[server] = free
 
-    def remove(self, server: str) -> None:
-        """Remove a server, if it is there."""
+    def remove(self, server: str) -> bool:
+        """Remove a server; return whether it was there."""
         free = self._free_of.pop(server, None)
-        if free is not None:
-            self._by_free[free].remove(server)
-            if not self._by_free[free]:
-                del self._by_free[free]
-                del self._counts[bisect_left(self._counts, free)]
+        if free is None:
+            return False
+        self._by_free[free].remove(server)
+        if not self._by_free[free]:
+            del self._by_free[free]
+            del self._counts[bisect_left(self._counts, free)]
+        return True
 
     def best(self, slots: int) -> str | None:
         """Return the fullest server that has so many slots free; ``None`` if none has."""

@@ -30,9 +30,6 @@ class Pools:
         whole = Ranking(packing, choice) if callable(packing) else Pool(packing, choice, chance)
         return cls(whole, SlotPool(chance))
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.whole or name in self.shared
-
     def put(self, name: str, pod: Manifest) -> None:
         """Add a free server, or take note that it has changed."""
         if isinstance(self.whole, Ranking):
@@ -42,10 +39,9 @@ class Pools:
         else:
             self.whole.put(name, node_of(pod))
 
-    def remove(self, name: str) -> None:
-        """Remove a server that is not free any more, if it is there."""
-        self.whole.remove(name)
-        self.shared.remove(name)
+    def remove(self, name: str) -> bool:
+        """Remove a server that is not free any more; return whether it was there."""
+        return self.whole.remove(name) | self.shared.remove(name)  # both are done
 
 
 @frozen
@@ -60,19 +56,15 @@ class Tiers:
         """Return empty ones: see `Pool`, or `Ranking`."""
         return cls(Pools.of(packing, choice, chance), Pools.of(packing, choice, chance))
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.open or name in self.cordoned
-
     def put(self, name: str, pod: Manifest, *, is_cordoned: bool) -> None:
         """Add a free server where it belongs, or take note that it has changed."""
         here, there = (self.cordoned, self.open) if is_cordoned else (self.open, self.cordoned)
         there.remove(name)
         here.put(name, pod)
 
-    def remove(self, name: str) -> None:
-        """Remove a server that is not free any more, if it is there."""
-        self.open.remove(name)
-        self.cordoned.remove(name)
+    def remove(self, name: str) -> bool:
+        """Remove a server that is not free any more; return whether it was there."""
+        return self.open.remove(name) or self.cordoned.remove(name)  # it is in one at most
 
     def allocate(self, node: str, change: int) -> None:
         """Take note that so many more servers of a node are allocated, or fewer."""

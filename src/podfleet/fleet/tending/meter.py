@@ -23,7 +23,7 @@ _OF_LATE = 120.0  # seconds over which the rate is measured: after them it reach
 _AT_LEAST = 10.0  # seconds that a rate is of, soon after the start
 _STARTS = 50  # starts whose mean is the time that a start takes
 
-_TAKEN = {ServerState.ALLOCATED, ServerState.RESERVED}
+_TAKEN = (ServerState.ALLOCATED, ServerState.RESERVED)
 
 
 class Meter:
