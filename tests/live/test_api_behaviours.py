@@ -225,6 +225,19 @@ def test_patch_test_passes(api: Api) -> None:
     assert (done.code, done.body["data"]) == (200, {"map": "aztec"})
 
 
+def test_patch_of_managed_fields(api: Api) -> None:
+    """forgets who wrote which field if a patch clears managedFields, and what comes later too."""
+    made = api("POST", "configmaps", a_map("one", labels={"color": "blue"})).body
+    forget = {"op": "add", "path": "/metadata/managedFields", "value": [{}]}
+    for color, first in ("red", [forget]), ("green", []):
+        paint = {"op": "replace", "path": "/metadata/labels/color", "value": color}
+        now = api.patch("configmaps/one", *first, paint).body
+        wanted = {**made["metadata"], "labels": {"color": color}}
+        wanted["resourceVersion"] = now["metadata"]["resourceVersion"]
+        wanted.pop("managedFields", None)
+        assert now == {**made, "metadata": wanted}
+
+
 def test_patch_of_nothing(api: Api) -> None:
     """refuses a JSON patch of a path that is not there with 422 Invalid."""
     api("POST", "configmaps", a_map("one"))

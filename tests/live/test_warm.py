@@ -218,6 +218,17 @@ def test_what_an_allocation_brings_reaches_the_server_and_goes_with_it(backend: 
         eventually(lambda: len(leases) <= 2)
 
 
+def test_a_claim_keeps_no_account_of_who_wrote_what(backend: Backend) -> None:
+    pod = {"spec": {"restartPolicy": "Always"}}
+    shape = template(backend, pod=pod, env={"EXIT_AFTER": "4"})
+    with make(Fleet, backend, template=shape) as fleet:
+        server = fleet.allocate(timeout=60)
+        fleet.release(server, recycle=True)
+        until_ready(fleet, 1)  # its node has written meanwhile
+        (shown,) = backend.pods()
+        assert "managedFields" not in shown["metadata"]
+
+
 def test_a_limit_ends_the_server(backend: Backend) -> None:
     with make(Fleet, backend) as fleet:
         server = fleet.allocate("match-1", limit=2, timeout=30)

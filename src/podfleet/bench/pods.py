@@ -54,7 +54,9 @@ def plain_patch(name: str, now: datetime) -> list[dict[str, Any]]:
         now: The time.
     """
     seen = {"metadata": {"name": name, "uid": "", "labels": {}, "annotations": {}}, "spec": {}}
-    return [one for one in Claim().patch(seen, now) if one["op"] == "add"]
+    written = ("/metadata/labels/", "/metadata/annotations/")
+    operations = Claim().patch(seen, now)
+    return [one for one in operations if one["op"] == "add" and one["path"].startswith(written)]
 
 
 def freed(pod: Manifest) -> list[dict[str, Any]]:
