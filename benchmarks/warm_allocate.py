@@ -27,6 +27,7 @@ from benchmarks.stage import PLAIN, Stage, crowded, namespace, played
 from benchmarks.table import Line, report, write
 from podfleet import AsyncFleet, Cluster, Fleet, HeadlessDNS
 from podfleet.bench import in_turns, plain_patch, quantile
+from podfleet.fleet.claiming.claim import UNTRACKED
 from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import KubeClient, Reflector, Store
@@ -39,7 +40,7 @@ _NODES = 50
 _IN_FLIGHT = 32
 _ROUNDS = 9
 _PROCESSES = 4
-_MEETINGS = 3
+_MEETINGS = 5
 
 
 @frozen
@@ -52,7 +53,7 @@ class Size:
         large: Of the large one.
         tries: One at a time.
         rush: In flight together, in each round; so many Pods are of no fleet, each for one PATCH a
-            round, as each server is for one claim.
+            round, as each server is for one claim. As many as the small fleet has are besides.
         together: Of all processes together, in each round.
         warming: Of each process before that: connections are opened, and replicas learn that there
             are others.
@@ -61,7 +62,7 @@ class Size:
     small: int = 100
     middle: int = 2000
     large: int = 10_000
-    tries: int = 400
+    tries: int = 1000
     rush: int = 480
     together: int = 1440
     warming: int = 40
@@ -71,19 +72,36 @@ QUICK = Size(small=20, middle=60, large=100, tries=10, rush=40, together=40, war
 
 
 class Plain:
-    """Patches Pods of no fleet, as a claim does, one after the other."""
+    """Patches Pods of no fleet, as a claim does, one after the other.
 
-    def __init__(self, stage: Stage, client: KubeClient, size: Size, first: int = 0) -> None:
+    Args:
+        stage: Where they are.
+        client: The transport.
+        numbers: Of the Pods.
+        first: How many of these are passed over at first.
+        clears: Whether managedFields are cleared, as by a claim: of Pods of their own, then.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        client: KubeClient,
+        numbers: range,
+        first: int = 0,
+        *,
+        clears: bool = False,
+    ) -> None:
         self._stage = stage
         self._client = client
-        self._count = size.rush
+        self._numbers = numbers
         self._turn = first
+        self._more = [UNTRACKED] if clears else []
 
     async def patch(self) -> None:
         """Send one patch, of the size of a claim's."""
         self._turn += 1
-        name = f"{PLAIN}-{self._turn % self._count}"
-        patch = plain_patch(name, datetime.now(UTC))
+        name = f"{PLAIN}-{self._numbers[self._turn % len(self._numbers)]}"
+        patch = [*self._more, *plain_patch(name, datetime.now(UTC))]
         await self._client.patch(pods(self._stage.namespace, name), patch, lambda _: False)
 
 
@@ -96,27 +114,35 @@ async def timed(work: Callable[[], Awaitable[Any]]) -> float:
 
 async def one_at_a_time(stage: Stage, client: KubeClient, size: Size) -> list[Line]:
     """Measure one ``allocate`` after the other, of a small and a large fleet."""
-    plain = Plain(stage, client, size)
-    times: dict[str, list[float]] = {name: [] for name in ("PATCH", "small", "large", "session")}
+    plain = Plain(stage, client, range(size.rush))
+    cleared = Plain(stage, client, range(size.rush, size.rush + size.small), clears=True)
+    names = ("PATCH", "clearing PATCH", "small", "large", "session")
+    times: dict[str, list[float]] = {name: [] for name in names}
+    taken = []
+
+    async def allocate(fleet: AsyncFleet, session: str | None = None) -> None:
+        taken.append((await fleet.allocate(session)).name)
+
     async with stage.fleet("small") as small, stage.fleet("large") as large:
         for turn in range(size.tries + 20):  # the first ones open connections
             steps: dict[str, Callable[[], Awaitable[Any]]] = {
                 "PATCH": plain.patch,
-                "small": small.allocate,
-                "large": large.allocate,
-                "session": partial(large.allocate, f"match {turn}"),
+                "clearing PATCH": cleared.patch,
+                "small": partial(allocate, small),
+                "large": partial(allocate, large),
+                "session": partial(allocate, large, f"match {turn}"),
             }
             for name in random.sample(sorted(steps), len(steps)):
                 seconds = await timed(steps[name])
                 if turn >= 20:
                     times[name].append(seconds)
-            for server in await small.servers("allocated"):
-                await stage.free(client, server.name)
+            while taken:
+                await stage.free(client, taken.pop())
     sync = await asyncio.to_thread(_sync_cost, stage, size)
     await stage.reset(client, "large")
     base = {share: quantile(times["PATCH"], share) * 1000 for share in (0.5, 0.99)}
 
-    def line(what: str, name: str, share: float, target: float) -> Line:
+    def line(what: str, name: str, share: float, target: float | None = None) -> Line:
         return Line(what, quantile(times[name], share) * 1000, base[share], "ms", target)
 
     flat = statistics.median(times["small"]) * 1000
@@ -132,6 +158,7 @@ async def one_at_a_time(stage: Stage, client: KubeClient, size: Size) -> list[Li
             "ms",
             1.1,
         ),
+        line("PATCH clearing managedFields, p50", "clearing PATCH", 0.5),
         Line("sync face, p50 added", sync * 1000, None, "ms", 0.3),
     ]
 
@@ -162,7 +189,7 @@ async def many_at_once(stage: Stage, client: KubeClient, size: Size) -> list[Lin
     """Measure how many a second, from one process and from four."""
     lines = []
     async with stage.fleet("middle") as fleet:
-        plain = Plain(stage, client, size)
+        plain = Plain(stage, client, range(size.rush))
         await in_turns(_IN_FLIGHT, [plain.patch() for _ in range(2 * _IN_FLIGHT)])
         lines += await in_flight(stage, client, size, fleet, f"{_IN_FLIGHT} in flight")
         with apart():
@@ -194,7 +221,7 @@ async def in_flight(
     stage: Stage, client: KubeClient, size: Size, fleet: AsyncFleet, what: str
 ) -> list[Line]:
     """Measure how many a second, of one process, with many in flight."""
-    plain = Plain(stage, client, size)
+    plain = Plain(stage, client, range(size.rush))
     steps: dict[str, Callable[[], Awaitable[Any]]] = {
         "PATCH": plain.patch,
         "watched PATCH": plain.patch,
@@ -264,7 +291,8 @@ def patch_many(number: int, meet: Callable[[], None], stage: Stage, size: Size) 
 
     async def run() -> Told:
         async with aclosing(_Closing(KubeClient(stage.cluster))) as client:
-            plain = Plain(stage, client.client, size, number * size.rush // _PROCESSES)
+            first = number * size.rush // _PROCESSES
+            plain = Plain(stage, client.client, range(size.rush), first)
             began, ended, _ = await _together(meet, size, plain.patch)
             return Told(began, ended, [])
 
@@ -367,8 +395,8 @@ async def measure(kubeconfig: Path, size: Size) -> list[Line]:
     try:
         async with namespace(client) as place:
             stage = Stage(kubeconfig, place, await played(client, _NODES))
-            await stage.plain(client, size.rush)
-            await stage.until_ready(client, f"{PLAIN}=true", size.rush)
+            await stage.plain(client, size.rush + size.small)
+            await stage.until_ready(client, f"{PLAIN}=true", size.rush + size.small)
             for fleet in ("small", "middle", "large"):
                 count = getattr(size, fleet)
                 await stage.fill(client, fleet, count)

@@ -25,6 +25,7 @@ from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import free_slots, has_slots, sessions_of, written
 
 __all__ = [
+    "UNTRACKED",
     "Candidate",
     "Claim",
     "Standing",
@@ -77,7 +78,7 @@ class Standing(Enum):
 _REMEMBERED = 16
 """Changes of a shared server whose ids stay on it: who lost a reply finds its own there."""
 
-_UNTRACKED = {"op": "add", "path": "/metadata/managedFields", "value": [{}]}
+UNTRACKED = {"op": "add", "path": "/metadata/managedFields", "value": [{}]}
 """Clears who wrote which field of a Pod, and when. To keep that is a fifth of what a claim takes of
 the API server, and two fifths of what every watch of the Pod is sent; and who claimed it says the
 claim. Not kept once, it is not kept by later writes either, the kubelet's included.
@@ -171,7 +172,7 @@ def transition(
         _test(("metadata", "labels", names.STATE), before.value if before else None),
         *_room_for_annotations(pod),
         _test(("metadata", "annotations", names.TURN), annotations_of(pod).get(names.TURN)),
-        _UNTRACKED,
+        UNTRACKED,
         *_changes("labels", labels_of(pod), {**(labels or {}), names.STATE: state.value}),
         *_changes(
             "annotations",
