@@ -22,7 +22,7 @@ _SHRINK = 0.99
 """By every race that was won: then one in seventy is lost, however many replicas there are."""
 _ACTIVE = 60.0
 """Seconds for which a replica has a share after its last claim."""
-_LOOKED_AT = 16
+_LOOKED_AT = 48
 """Servers, times the replicas, among which one of this replica's share is looked for."""
 
 
@@ -61,17 +61,18 @@ class Choice:
         """Return one of the best servers of this replica's share; ``None`` if there is none."""
         share, shares = self._share()
         width = math.ceil(self._width)
+        wanted = self._chance.randrange(width) if width > 1 else 0
         most = max(width, _LOOKED_AT * shares)
         own, others = list[str](), list[str]()
         for name in order:
             is_own = shares == 1 or zlib.crc32(name.encode()) % shares == share
             (own if is_own else others).append(name)
-            if len(own) >= width or len(own) + len(others) >= most:
+            if len(own) > wanted:
+                return name
+            if len(own) + len(others) >= most:
                 break
         found = own or others
-        if len(found) <= 1:
-            return found[0] if found else None
-        return self._chance.choice(found)
+        return self._chance.choice(found) if found else None
 
     def _share(self) -> tuple[int, int]:
         """Return which share this replica has, and of how many."""
