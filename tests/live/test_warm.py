@@ -98,6 +98,15 @@ def test_labels_choose_and_fall_back(backend: Backend) -> None:
             fleet.allocate(select="moon")  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match=r"select\['map'\]: 'a b'"):
             fleet.allocate(select={"map": "a b"})
+        for name, value in {
+            "select": 5,
+            "labels": 0,
+            "annotations": "x",
+            "metadata": ["x"],
+        }.items():
+            wrong: Any = {name: value}
+            with pytest.raises(ConfigurationError, match=rf"^{name}: .*must be"):
+                fleet.allocate(**wrong)
 
 
 def test_a_function_chooses(backend: Backend) -> None:

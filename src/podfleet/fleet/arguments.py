@@ -58,9 +58,9 @@ def asked(
     claim = Claim(
         session=None if session is None else check_session(session),
         slots=slots,
-        labels=check_labels("labels", labels) if labels else {},
-        annotations=check_annotations("annotations", annotations) if annotations else {},
-        metadata=check_metadata("metadata", metadata) if metadata else {},
+        labels={} if labels is None else check_labels("labels", labels),
+        annotations={} if annotations is None else check_annotations("annotations", annotations),
+        metadata={} if metadata is None else check_metadata("metadata", metadata),
         limit=None if limit is None else check_seconds("limit", limit),
     )
     return claim, _wish(spec, select, prefer, slots)
@@ -132,12 +132,16 @@ def _wish(
         )
     if prefer is not None and not callable(prefer):
         raise ConfigurationError("prefer", prefer, "must be a function from a server to a number")
-    if isinstance(select, str):
-        raise ConfigurationError("select", select, _SELECT)
     if select is None:
         return Wish(prefer=prefer, slots=slots)
-    wanted = [select] if isinstance(select, Mapping) else list(select)
+    wanted = [select] if isinstance(select, Mapping) else _several(select)
     return Wish([_selector(one) for one in wanted] or [frozenset()], prefer, slots)
+
+
+def _several(select: object) -> list[object]:
+    if isinstance(select, str) or not isinstance(select, Sequence):
+        raise ConfigurationError("select", select, _SELECT)
+    return list(select)
 
 
 def _selector(labels: object) -> Selector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from typing import Final
 
 from podfleet.errors import ConfigurationError
@@ -240,7 +240,7 @@ def check_fleet_name(field: str, value: str) -> str:
 
 def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the labels as a dict if Kubernetes takes them and none is podfleet's own."""
-    for key, value in labels.items():
+    for key, value in _items(field, labels):
         check_label(field, key, value)
         _check_is_free(field, key)
     return dict(labels)
@@ -261,7 +261,7 @@ def check_label(field: str, key: object, value: object) -> None:
 def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, str]:
     """Return the annotations as a dict if Kubernetes takes them and none is podfleet's own."""
     size = 0
-    for key, value in annotations.items():
+    for key, value in _items(field, annotations):
         _check_key(field, key)
         _check_is_free(field, key)
         if not isinstance(value, str):
@@ -276,7 +276,7 @@ def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, s
 
 def check_metadata(field: str, metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the metadata as a dict if annotations can carry it."""
-    for key in metadata:
+    for key, _ in _items(field, metadata):
         if not isinstance(key, str) or not _KEY_NAME.fullmatch(key):
             raise ConfigurationError(
                 field,
@@ -285,6 +285,12 @@ def check_metadata(field: str, metadata: Mapping[str, str]) -> dict[str, str]:
                 "with a letter or digit at both ends",
             )
     return check_annotations(field, metadata)
+
+
+def _items(field: str, value: Mapping[str, str]) -> ItemsView[str, str]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(field, value, "must be a dict of strings: {'map': 'desert'}")
+    return value.items()
 
 
 def _check_key(field: str, key: object) -> None:
