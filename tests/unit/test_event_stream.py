@@ -7,9 +7,19 @@ import pytest
 from podfleet import FleetEvent
 from podfleet.fleet.events.stream import Events, EventStream
 from podfleet.kube import Store
+from podfleet.model.event import EventKind
 from podfleet.model.names import ALLOCATED_AT
 from podfleet.model.slots import sessions_of
-from tests.unit.test_events import ALLOCATED, READY, RELEASED, Watched, allocated, kinds, server
+from tests.unit.test_events import (
+    ALLOCATED,
+    LOST,
+    READY,
+    RELEASED,
+    Watched,
+    allocated,
+    kinds,
+    server,
+)
 
 
 def test_nobody_is_told_while_nobody_listens() -> None:
@@ -36,6 +46,28 @@ def test_nobody_is_told_while_nobody_listens() -> None:
         events.stop()
         assert kinds([event async for event in other]) == [(ALLOCATED, "red"), (RELEASED, "red")]
         assert [event async for event in other] == []
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", [RELEASED, LOST])
+def test_of_a_server_that_was_not_found_the_watch_tells_how_it_went(kind: EventKind) -> None:
+    watched = Watched()
+    events = Events(watched.store)
+
+    async def begin() -> Events:
+        return events
+
+    async def play() -> None:
+        reader = asyncio.create_task(read(EventStream(begin)))
+        await asyncio.sleep(0)  # it has begun
+        watched.show(allocated())
+        watched.store.miss("arena-0", "u")  # by a read, which was here before the event
+        if kind is RELEASED:
+            watched.show(allocated(going=True))
+        watched.remove(allocated())
+        events.stop()
+        assert kinds(await reader) == [(ALLOCATED, "red"), (kind, "red")]
 
     asyncio.run(play())
 

@@ -98,6 +98,21 @@ def test_a_late_answer_does_not_bring_back_what_was_deleted() -> None:
     assert store.get("a") is None
 
 
+def test_what_was_not_found_is_being_deleted_until_a_watch_shows_how_it_went() -> None:
+    store = Store()
+    store.observe(pod("a", 5))
+    store.miss("a", "another")
+    store.miss("b", "u")
+    assert store.get("a") == pod("a", 5)
+    store.miss("a", pod("a", 5)["metadata"]["uid"])
+    missed = store.get("a")
+    assert missed is not None
+    assert missed["metadata"].pop("deletionTimestamp")
+    assert missed == pod("a", 5)
+    store.observe(pod("a", 6))
+    assert store.get("a") == pod("a", 6)
+
+
 def test_a_namesake_that_came_later_is_not_forgotten_with_the_first() -> None:
     store = Store()
     store.observe(pod("a", 7, uid="second"))

@@ -12,6 +12,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from attrs import define, frozen
@@ -78,11 +79,13 @@ class Change:
     Args:
         name: The object's name.
         after: The object now; ``None`` if it is gone.
+        missed: Whether this is only that it was not found: see `Store.miss`.
     """
 
     name: str
     after: Manifest | None
     _kept: _Kept | None
+    missed: bool = False
 
     @property
     def before(self) -> Manifest | None:
@@ -185,6 +188,20 @@ class Store:
         if before is not None and before.uid == uid_of(seen):
             self._change(name_of(seen), before, None)
 
+    def miss(self, name: str, uid: str) -> None:
+        """Take note that an object was not found, though no watch has shown yet how it went.
+
+        Until one does, it is as one that is being deleted: nobody's, and still here.
+        """
+        kept = self._objects.get(name)
+        if kept is None or kept.uid != uid:
+            return
+        shown = kept.unpack()
+        if not shown["metadata"].get("deletionTimestamp"):
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            going = {**shown, "metadata": {**shown["metadata"], "deletionTimestamp": now}}
+            self._change(name, kept, going, missed=True)
+
     def retain(self, names: Collection[str], at: int) -> None:
         """Forget what a whole list did not show.
 
@@ -206,7 +223,9 @@ class Store:
             _, oldest = self._packed.popitem(last=False)
             oldest.squeeze()
 
-    def _change(self, name: str, kept: _Kept | None, after: Manifest | None) -> None:
+    def _change(
+        self, name: str, kept: _Kept | None, after: Manifest | None, *, missed: bool = False
+    ) -> None:
         keys = () if after is None else tuple(self._index_by(after))
         self._at_hand.pop(name, None)
         self._packed.pop(name, None)
@@ -216,7 +235,7 @@ class Store:
             kept_now = _Kept(uid_of(after), version(after), keys, _plain(after))
             self._objects[name] = self._at_hand[name] = kept_now
         self._reindex(name, () if kept is None else kept.keys, keys)
-        change = Change(name, after, kept)
+        change = Change(name, after, kept, missed)
         for listener in self._listeners:
             listener(change)
         for changed in self._waiting.get(name, ()):

@@ -47,8 +47,8 @@ class Shown(Protocol):
     def observe(self, seen: Manifest) -> None:
         """Take note of a Pod as it is now."""
 
-    def forget(self, seen: Manifest) -> None:
-        """Take note that a Pod is gone."""
+    def miss(self, name: str, uid: str) -> None:
+        """Take note that a Pod was not found."""
 
 
 class Claims:
@@ -205,7 +205,7 @@ class Claims:
         try:
             pod = await self._client.get(pods(self._namespace, candidate.name))
         except NotFound:
-            self._forget(candidate)
+            self._store.miss(candidate.name, candidate.uid)
             return None
         self._store.observe(pod)
         return pod
@@ -216,12 +216,12 @@ class Claims:
         try:
             written = await self._client.patch(pods(self._namespace, name_of(pod)), patch, done)
         except NotFound:
-            self._forget(candidate)
+            self._store.miss(candidate.name, candidate.uid)
             return None
         except Invalid as error:
             found = error.found
             if found is None:
-                self._forget(candidate)
+                self._store.miss(candidate.name, candidate.uid)
                 return None
             if Candidate.of(found) == candidate and claim_state(found) is claim_state(pod):
                 raise  # not for a lost race: it refuses what was to be written
@@ -229,12 +229,6 @@ class Claims:
             return found
         self._store.observe(written)
         return written
-
-    def _forget(self, candidate: Candidate) -> None:
-        """Take note that a Pod is gone, before the watch shows it."""
-        known = self._store.get(candidate.name)
-        if known is not None and uid_of(known) == candidate.uid:
-            self._store.forget(known)
 
 
 def _serves(pod: Manifest, session: str) -> bool:

@@ -39,11 +39,10 @@ class Views:
         if store is not None:
             store.observe(seen)
 
-    def forget(self, seen: Manifest) -> None:
-        """Take note that a Pod is gone."""
-        store = self._store(seen)
-        if store is not None:
-            store.forget(seen)
+    def miss(self, name: str, uid: str) -> None:
+        """Take note that a Pod was not found."""
+        for store in self.stores.values():
+            store.miss(name, uid)
 
     def _store(self, pod: Manifest) -> Store | None:
         return self.stores.get(labels_of(pod).get(FLEET, ""))

@@ -142,7 +142,7 @@ class Events:
             stream.end()
 
     def _hear(self, change: Change) -> None:
-        if not self._streams:
+        if not self._streams or change.missed:  # how it went, the watch will show
             return
         seen = Sighting(change.name, change.after)
         for stream in list(self._streams):
