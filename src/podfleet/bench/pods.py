@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from podfleet.exposure import ClusterView, ExposureStrategy
-from podfleet.fleet.claiming.claim import Claim, transition
+from podfleet.fleet.claiming.claim import UNTRACKED, Claim, transition
 from podfleet.fleet.spec import FleetSpec
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
 from podfleet.model.names import ALLOCATED_AT, CLAIM, FLEET, PREFIX, SESSION, new_server_name
@@ -54,9 +54,8 @@ def plain_patch(name: str, now: datetime) -> list[dict[str, Any]]:
         now: The time.
     """
     seen = {"metadata": {"name": name, "uid": "", "labels": {}, "annotations": {}}, "spec": {}}
-    written = ("/metadata/labels/", "/metadata/annotations/")
     operations = Claim().patch(seen, now)
-    return [one for one in operations if one["op"] == "add" and one["path"].startswith(written)]
+    return [one for one in operations if one["op"] == "add" and one is not UNTRACKED]
 
 
 def freed(pod: Manifest) -> list[dict[str, Any]]:

@@ -72,9 +72,8 @@ class Asking:
             deadline: For everything together.
             reservation: A server that was reserved for this.
         """
-        allocation = Allocation(members, claim, wish, deadline, reservation)
         if claim.session is None:
-            return await _done(allocation, members, None)
+            return await _allocated(members, claim, wish, deadline, reservation)
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(deadline.at):
@@ -86,7 +85,7 @@ class Asking:
                     f"another call for session {claim.session!r} was not done, or the "
                     "endpoint of its server was not known"
                 ) from None
-            return found or await _done(allocation, members, claim.session)
+            return found or await _allocated(members, claim, wish, deadline, reservation)
 
 
 async def _found(members: Members, session: str) -> Allocated | None:
@@ -101,14 +100,21 @@ async def _found(members: Members, session: str) -> Allocated | None:
     return Allocated(pod, endpoints, warm=True)
 
 
-async def _done(allocation: Allocation, members: Members, session: str | None) -> Allocated:
-    """Return what an allocation comes to."""
+async def _allocated(
+    members: Members,
+    claim: Claim,
+    wish: Wish,
+    deadline: Deadline,
+    reservation: GameServer | None,
+) -> Allocated:
+    """Return a server that is claimed now: see `Asking.allocate`."""
+    allocation = Allocation(members, claim, wish, deadline, reservation)
     pod, endpoints = await allocation.run()
     core = members.of(pod)
     _log.info(
         "%s/%s: allocated",
         core.namespace,
         name_of(pod),
-        extra=core.about(name_of(pod)) | about(session=session),
+        extra=core.about(name_of(pod)) | about(session=claim.session),
     )
     return Allocated(pod, endpoints, not allocation.started, allocation.lost_races)

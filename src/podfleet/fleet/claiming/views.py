@@ -35,7 +35,7 @@ class Views:
 
     def observe(self, seen: Manifest) -> None:
         """Take note of a Pod as it is now."""
-        store = self._store(seen)
+        store = self.stores.get(labels_of(seen).get(FLEET, ""))
         if store is not None:
             store.observe(seen)
 
@@ -43,6 +43,3 @@ class Views:
         """Take note that a Pod was not found."""
         for store in self.stores.values():
             store.miss(name, uid)
-
-    def _store(self, pod: Manifest) -> Store | None:
-        return self.stores.get(labels_of(pod).get(FLEET, ""))

@@ -50,9 +50,6 @@ class Pool:
     def __len__(self) -> int:
         return len(self._node_of)
 
-    def __contains__(self, server: str) -> bool:
-        return server in self._node_of
-
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node_of))
 

@@ -39,9 +39,6 @@ class Ranking:
         self._value_of: dict[str, float] = {}
         self._choice = choice
 
-    def __contains__(self, server: str) -> bool:
-        return server in self._value_of
-
     def __iter__(self) -> Iterator[str]:
         return iter([name for _, name in self._order])
 

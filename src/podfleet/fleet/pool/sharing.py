@@ -27,9 +27,6 @@ class SlotPool:
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._free_of))
 
-    def __contains__(self, server: str) -> bool:
-        return server in self._free_of
-
     def put(self, server: str, free: int) -> None:
         """Add a server, or take note of how many slots it has free now."""
         if self._free_of.get(server) == free:
