@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from podfleet import ConfigurationError, NodeAddress
+from podfleet import ByPath, ConfigurationError, IstioRoute, NodeAddress
 
 
 def node(*addresses: tuple[str, str], annotations: dict[str, str] | None = None) -> dict[str, Any]:
@@ -38,6 +38,13 @@ DUAL = node(
     ("ExternalIP", "2a01:4f8::4"),
 )
 INTERNAL_DUAL = node(("InternalIP", "10.0.0.4"), ("InternalIP", "fd00::4"))
+
+NO_HOSTS = (
+    "", " ", "1.2.3.4:7000", "play.example.com:7000", "http://example.com", "example.com/x",
+    "[::1]",
+    "fe80::1%eth0", "::1:zz", "a_b", "-a.example", "a..example", "256.1.1.1", "1.2.3", "0.0.0.0",
+    "224.0.0.1", "bücher.example", f"{'a' * 64}.example", "two words", 5,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -78,6 +85,10 @@ def test_the_address_of_a_node(rule: NodeAddress, shown: dict[str, Any], expecte
          "annotate the Node: game.example.com/ip=<address>"),
         (NodeAddress(by_function=lambda _: None), K3S, "gives None for this node"),
         (NodeAddress(by_function=lambda _: "two words"), K3S, "gives 'two words'"),
+        (NodeAddress(by_function=lambda one: one["x"]), K3S, "raised KeyError for this node"),
+        (NodeAddress(by_annotation="ip"), node(annotations={"ip": "203.0.113.9:7000"}),
+         "gives '203.0.113.9:7000' for this node: must be an IP address or a DNS name alone"),
+        (NodeAddress(), node(("ExternalIP", "203.0.113.9:80")), "shows '203.0.113.9:80'"),
     ],
 )  # fmt: skip
 def test_a_node_without_one_is_named_and_what_to_set(
@@ -102,9 +113,14 @@ def test_without_rights_on_nodes_the_pod_tells() -> None:
         ("NodeAddress", {"internal": True, "fixed": "203.0.113.7"}),
         ("NodeAddress", {"by_annotation": "a", "by_function": str}),
         ("NodeAddress.fixed", {"fixed": ""}),
-        ("NodeAddress.fixed", {"fixed": "http://example.com"}),
-        ("NodeAddress.by_node['node-a']", {"by_node": {"node-a": ""}}),
+        *(("NodeAddress.fixed", {"fixed": host}) for host in NO_HOSTS),
+        *(("NodeAddress.by_node['node-a']", {"by_node": {"node-a": host}}) for host in NO_HOSTS),
+        ("NodeAddress.by_node", {"by_node": {"": "203.0.113.7"}}),
+        ("NodeAddress.by_node", {"by_node": [("node-a", "203.0.113.7")]}),
+        ("NodeAddress.internal", {"internal": "yes"}),
         ("NodeAddress.by_annotation", {"by_annotation": ""}),
+        ("NodeAddress.by_annotation", {"by_annotation": "game address"}),
+        ("NodeAddress.prefer", {"prefer": ["IPv6"]}),
         ("NodeAddress.by_function", {"by_function": "node-a"}),
         ("NodeAddress.prefer", {"prefer": 6}),
     ],
@@ -113,3 +129,23 @@ def test_wrong_arguments_are_named(field: str, arguments: dict[str, Any]) -> Non
     with pytest.raises(ConfigurationError) as refused:
         NodeAddress(**arguments)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("rule", [NodeAddress(), NodeAddress(internal=True)])
+def test_an_address_that_the_node_has_lost_is_not_taken_from_its_pod(rule: NodeAddress) -> None:
+    pod = {"spec": {"nodeName": "node-a"}, "status": {"hostIPs": [{"ip": "8.8.4.4"}]}}
+    assert rule.of_pod(pod, VPS) == "8.8.4.4"
+    with pytest.raises(ConfigurationError, match="only none at all"):
+        rule.of_pod(pod, node())
+
+
+@pytest.mark.parametrize(
+    "host", ["203.0.113.7", "2001:db8::7", "Play.Example.com", "eu.example.", "x"]
+)
+def test_what_clients_can_dial_is_taken(host: str) -> None:
+    assert NodeAddress(fixed=host).fixed == host
+
+
+def test_the_gateway_of_istio_has_an_address_that_clients_can_dial() -> None:
+    with pytest.raises(ConfigurationError, match=r"IstioRoute\.address.*leave the port out"):
+        IstioRoute(ByPath(), address="203.0.113.7:80")

@@ -14,6 +14,7 @@ from podfleet import (
     PortPool,
 )
 from podfleet.errors import Invalid
+from podfleet.waiters.diagnosis import diagnose
 
 TEMPLATE = GameServerTemplate(
     image="arena:1", ports=[Port("game", 7777, "TCPUDP"), Port("query", 7778, "UDP")]
@@ -169,3 +170,40 @@ def test_only_a_taken_port_means_choose_again(status: dict[str, Any], refused: b
 
 def test_an_error_of_the_api_server_is_no_taken_port() -> None:
     assert not strategy().refused(Invalid("no", status=422))
+
+
+def with_fixed(number: int, kind: str = "containers") -> GameServerTemplate:
+    metrics = {
+        "name": "metrics",
+        "image": "m:1",
+        "ports": [{"containerPort": 1, "hostPort": number}],
+    }
+    if kind == "initContainers":
+        metrics["restartPolicy"] = "Always"  # a native sidecar runs beside the server
+    return GameServerTemplate(
+        image="arena:1", ports=[Port("game", 7777)], pod={"spec": {kind: [metrics]}}
+    )
+
+
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+def test_a_hostport_of_the_template_must_not_be_of_the_pool(kind: str) -> None:
+    strategy().check(with_fixed(9000, kind))
+    with pytest.raises(ConfigurationError, match=r"hostPort: 31004.*is in the pool"):
+        strategy().check(with_fixed(31004, kind))
+
+
+def test_a_pod_with_a_fixed_hostport_is_not_tried_on_other_numbers() -> None:
+    message = (
+        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
+    )
+    refusal = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    status = {"phase": "Pending", "conditions": [{**refusal, "message": message}]}
+    plain, fixed = TEMPLATE.to_pod(), with_fixed(9000).to_pod()
+    for pod, template in ((plain, TEMPLATE), (fixed, with_fixed(9000))):
+        strategy().shape(pod, template, (31004, 31007)[: len(template.ports)])
+        pod["status"] = status
+    assert strategy().refused(plain)
+    assert not strategy().refused(fixed)
+    diagnosis = diagnose(fixed)
+    assert diagnosis is not None
+    assert "it asks for hostPort 9000, 31004; a node gives each to one Pod" in diagnosis.summary

@@ -285,3 +285,10 @@ def test_a_server_is_left_behind_when_its_starter_would_have_come() -> None:
     orphans.follow(seen(claimed))
     assert orphans.adoptable() == []
     assert not orphans.is_lost("ready")
+
+
+@pytest.mark.parametrize("probe", [True, "hello", 1, None])
+def test_a_probe_that_would_dial_nothing_is_refused(probe: Any) -> None:
+    udp = GameServerTemplate(image="arena:1", ports=[Port("game", 7777, "UDP")])
+    with pytest.raises(ConfigurationError, match=r"Fleet\.probe"):
+        untyped.Fleet("arena", template=udp, exposure=HeadlessDNS(), probe=probe)

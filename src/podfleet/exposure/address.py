@@ -9,7 +9,9 @@ from typing import Any, Literal
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
+from podfleet.exposure.hosts import check_host, why_no_host
 from podfleet.model.manifest import Manifest, annotations_of, name_of
+from podfleet.model.names import check_annotation_key
 from podfleet.model.rules import Rule
 
 __all__ = ["NodeAddress"]
@@ -36,7 +38,7 @@ class NodeAddress:
             the first that the node shows.
 
     Raises:
-        ConfigurationError: More than one of these rules, or an address that is empty.
+        ConfigurationError: More than one of these rules, or an address that nobody can dial.
 
     Example:
         >>> NodeAddress(fixed="203.0.113.7").choose("node-a", None, ["10.0.0.4"])
@@ -49,32 +51,42 @@ only 10.0.0.4: pass NodeAddress(internal=True) if clients are in the same networ
 fixed=, by_node=, by_annotation= or by_function= with the address that they dial
     """
 
-    internal: bool = False
+    internal: bool = field(default=False)
     fixed: str | None = field(default=None)
     by_node: Mapping[str, str] | None = field(default=None)
     by_annotation: str | None = field(default=None)
     by_function: Callable[[Manifest], str | None] | None = field(default=None)
     prefer: Literal["IPv4", "IPv6"] | None = field(default=None)
 
+    @internal.validator
+    def _check_internal(self, _: Attribute[Any], value: object) -> None:
+        if not isinstance(value, bool):
+            raise ConfigurationError("NodeAddress.internal", value, "must be True or False")
+
     @fixed.validator
     def _check_fixed(self, _: Attribute[Any], value: str | None) -> None:
-        if value is not None and not _is_host(value):
-            raise ConfigurationError("NodeAddress.fixed", value, "must be an address or DNS name")
+        if value is not None:
+            check_host("NodeAddress.fixed", value)
 
     @by_node.validator
     def _check_by_node(self, _: Attribute[Any], value: Mapping[str, str] | None) -> None:
-        for node, host in (value or {}).items():
-            if not _is_host(host):
+        if value is None:
+            return
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                "NodeAddress.by_node", value, "must be a dict: {'node-a': '203.0.113.7'}"
+            )
+        for node, host in value.items():
+            if not isinstance(node, str) or not node:
                 raise ConfigurationError(
-                    f"NodeAddress.by_node[{node!r}]", host, "must be an address or DNS name"
+                    "NodeAddress.by_node", node, "a key must be a node's name or its InternalIP"
                 )
+            check_host(f"NodeAddress.by_node[{node!r}]", host)
 
     @by_annotation.validator
     def _check_by_annotation(self, _: Attribute[Any], value: str | None) -> None:
-        if value is not None and (not isinstance(value, str) or not value):
-            raise ConfigurationError(
-                "NodeAddress.by_annotation", value, "must be the key of an annotation"
-            )
+        if value is not None:
+            check_annotation_key("NodeAddress.by_annotation", value)
 
     @by_function.validator
     def _check_by_function(self, _: Attribute[Any], value: object) -> None:
@@ -82,8 +94,8 @@ fixed=, by_node=, by_annotation= or by_function= with the address that they dial
             raise ConfigurationError("NodeAddress.by_function", value, "must be a function")
 
     @prefer.validator
-    def _check_prefer(self, _: Attribute[Any], value: str | None) -> None:
-        if value is not None and value not in _VERSIONS:
+    def _check_prefer(self, _: Attribute[Any], value: object) -> None:
+        if value is not None and (not isinstance(value, str) or value not in _VERSIONS):
             raise ConfigurationError("NodeAddress.prefer", value, "must be 'IPv4' or 'IPv6'")
 
     def __attrs_post_init__(self) -> None:
@@ -142,7 +154,9 @@ fixed=, by_node=, by_annotation= or by_function= with the address that they dial
         """
         if self.fixed is not None:
             return self.fixed
-        internal = _addresses(node, "InternalIP") or list(host_ips)
+        # What a Pod shows is asked only where the Node cannot be: of an address that the Node has
+        # lost it tells nothing.
+        internal = list(host_ips) if node is None else _addresses(node, "InternalIP")
         if self.by_node is not None:
             for key in (name, *internal):
                 if key in self.by_node:
@@ -163,7 +177,12 @@ fixed=, by_node=, by_annotation= or by_function= with the address that they dial
                 for address in candidates
                 if self.prefer and _version(address) == _VERSIONS[self.prefer]
             ]
-            return (preferred or candidates)[0]
+            chosen = (preferred or candidates)[0]
+            if (wrong := why_no_host(chosen)) is not None:
+                raise ConfigurationError(
+                    "NodeAddress", name, f"shows {chosen!r} as an address of this node: {wrong}"
+                )
+            return chosen
         raise ConfigurationError(
             "NodeAddress",
             name,
@@ -180,15 +199,30 @@ fixed=, by_node=, by_annotation= or by_function= with the address that they dial
                 f"NodeAddress.{rule}", name, "this Node cannot be read: grant the right to get it"
             )
         if self.by_function is not None:
-            told, advice = self.by_function(node), "must return an address or DNS name"
+            told, advice = self._asked(self.by_function, node), "it must return one"
         else:
             key = str(self.by_annotation)
             told, advice = annotations_of(node).get(key), f"annotate the Node: {key}=<address>"
-        if not _is_host(told):
+        if told is None:
             raise ConfigurationError(
-                f"NodeAddress.{rule}", name, f"gives {told!r} for this node: {advice}"
+                f"NodeAddress.{rule}", name, f"gives None for this node: {advice}"
+            )
+        if (wrong := why_no_host(told)) is not None:
+            raise ConfigurationError(
+                f"NodeAddress.{rule}", name, f"gives {told!r} for this node: {wrong}"
             )
         return str(told)
+
+    @staticmethod
+    def _asked(function: Callable[[Manifest], str | None], node: Manifest) -> str | None:
+        try:
+            return function(node)
+        except Exception as error:  # the user's own
+            raise ConfigurationError(
+                "NodeAddress.by_function",
+                name_of(node),
+                f"raised {type(error).__name__} for this node: {error}",
+            ) from error
 
 
 def _addresses(node: Manifest | None, kind: str) -> list[str]:
@@ -207,7 +241,3 @@ def _version(address: str) -> int | None:
 
 def _is_public(address: str) -> bool:
     return _version(address) is not None and ipaddress.ip_address(address).is_global
-
-
-def _is_host(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and not any(c in value for c in " /[]")

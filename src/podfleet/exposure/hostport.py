@@ -73,6 +73,14 @@ class HostPort(ExposureStrategy):
                 "on the host's network a hostPort must equal the container's port, "
                 "so HostPort cannot choose one: leave hostNetwork out",
             )
+        for number in self._fixed_ports(template):
+            if number in self.pool:
+                raise ConfigurationError(
+                    "GameServerTemplate.pod",
+                    f"hostPort: {number}",
+                    f"is in the pool {self.pool!r}, whose numbers podfleet gives to servers: take "
+                    "it out of the pool, or out of the template",
+                )
 
     def rules(self) -> tuple[Rule, ...]:
         """Return the right to read Nodes, unless the addresses are given."""
@@ -129,9 +137,16 @@ class HostPort(ExposureStrategy):
         self.address.of_node(node)
 
     def refused(self, answer: Manifest | ApiError) -> bool:
-        """Return whether the scheduler or the kubelet found a number taken."""
+        """Return whether the scheduler or the kubelet found a number of the pool taken.
+
+        Neither says which number it was, so a Pod with a hostPort of its own beside them counts
+        as not refused.
+        """
+        assert self.pool is not None
         if isinstance(answer, ApiError):
             return False
+        if len({number in self.pool for number in _host_ports(answer)}) > 1:
+            return False  # a fixed one may be what is taken: another number does not help then
         status = answer.get("status") or {}
         if status.get("phase") == "Failed":
             # pkg/kubelet/lifecycle/predicate.go: the reason is the failed plugin's name
@@ -143,7 +158,22 @@ class HostPort(ExposureStrategy):
             for condition in status.get("conditions") or []
         )
 
+    def _fixed_ports(self, template: GameServerTemplate) -> list[int]:
+        """Return the hostPorts that the template itself holds, beside those that `shape` writes."""
+        pod = template.to_pod()
+        self.shape(pod, template, (0,) * len(template.ports))
+        return _host_ports(pod)
+
+
+def _host_ports(pod: Manifest) -> list[int]:
+    return [port["hostPort"] for port in _container_ports(pod) if port.get("hostPort")]
+
 
 def _container_ports(pod: Manifest) -> Iterator[dict[str, Any]]:
-    for container in pod["spec"].get("containers") or []:
+    """Yield the ports of what runs as long as the server: native sidecars stand beside it."""
+    spec = pod.get("spec") or {}
+    sidecars = [
+        one for one in spec.get("initContainers") or [] if one.get("restartPolicy") == "Always"
+    ]
+    for container in (*(spec.get("containers") or []), *sidecars):
         yield from container.get("ports") or []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from podfleet.errors import AlreadyExists, ApiError, ConfigurationError
+from podfleet.exposure.hosts import check_host
 from podfleet.exposure.istio_routes import Route
 from podfleet.exposure.services import numbers_of, own_service, write_numbers
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
@@ -84,10 +85,8 @@ class IstioRoute(ExposureStrategy):
                 None,
                 "clients need one: pass the gateway's address, or service= to read it from",
             )
-        if address is not None and (not isinstance(address, str) or not address.strip()):
-            raise ConfigurationError(
-                "IstioRoute.address", address, "must be an address or DNS name"
-            )
+        if address is not None:
+            check_host("IstioRoute.address", address)
         self.by = by
         self.gateway = _reference("IstioRoute.gateway", gateway)
         self.selector = dict(selector or {"istio": "ingressgateway"})

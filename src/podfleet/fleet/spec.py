@@ -127,6 +127,21 @@ class FleetSpec:
         if not isinstance(value, Cluster):
             raise ConfigurationError("Fleet.cluster", value, "must be a Cluster")
 
+    @probe.validator
+    def _check_probe(self, _: Attribute[Any], value: object) -> None:
+        if not isinstance(value, bool | bytes):
+            raise ConfigurationError(
+                "Fleet.probe", value, "must be True, False or bytes that the game server answers"
+            )
+        ports = self.template.ports
+        if value is True and not any("TCP" in port.protocol.transports for port in ports):
+            raise ConfigurationError(
+                "Fleet.probe",
+                value,
+                "connects to TCP ports, and the template has none: give bytes that the game "
+                "server answers over UDP",
+            )
+
     @cached_property
     def policy(self) -> ScalingPolicy | None:
         """How many free servers this replica keeps; ``None`` if it leaves that to others."""

@@ -40,6 +40,7 @@ __all__ = [
     "SLOTS",
     "STATE",
     "TURN",
+    "check_annotation_key",
     "check_annotations",
     "check_dns_label",
     "check_fleet_name",
@@ -256,6 +257,12 @@ def check_label(field: str, key: object, value: object) -> None:
             "must be a string of at most 63 letters, digits, '-', '_' or '.', "
             "with a letter or digit at both ends",
         )
+
+
+def check_annotation_key(field: str, key: object) -> str:
+    """Return the key if an annotation can have it."""
+    _check_key(field, key)
+    return str(key)
 
 
 def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from podfleet.model import Diagnosis, Manifest, Verdict
-from podfleet.waiters.lenient import mapping, mappings, text
+from podfleet.waiters.lenient import mapping, mappings, number, text
 
 __all__ = ["unscheduled"]
 
@@ -81,7 +81,7 @@ def unscheduled(pod: Manifest) -> Diagnosis | None:
         return _waiting(
             reason, f"the Pod is held back until its scheduling gates are removed: {gates}", message
         )
-    return _waiting(reason, _why(message), message)
+    return _waiting(reason, _why(message) + _asked_ports(pod, message), message)
 
 
 def _refusal(pod: Manifest) -> Manifest:
@@ -114,6 +114,20 @@ def _why(message: str) -> str:
     of_all = f" of {total[1]} nodes" if total else ""
     advice = "; ".join(dict.fromkeys(causes.values()))
     return f"no node can take the Pod: {', '.join(causes)}{of_all}: {advice}"
+
+
+def _asked_ports(pod: Manifest, message: str) -> str:
+    """Return which hostPorts the Pod asks for, if some are taken: the scheduler names none."""
+    if _CAUSES[0][0] not in _filters(message):
+        return ""
+    asked = {
+        number(port, "hostPort")
+        for kind in ("containers", "initContainers")
+        for container in mappings(pod, "spec", kind)
+        for port in mappings(container, "ports")
+    }
+    listed = ", ".join(map(str, sorted(asked - {None, 0})))  # type: ignore[type-var]
+    return f" (it asks for hostPort {listed}; a node gives each to one Pod)" if listed else ""
 
 
 def _waiting(reason: str, summary: str, message: str = "") -> Diagnosis:
