@@ -18,6 +18,7 @@ from podfleet.fleet.pool.ranking import Value
 from podfleet.kube import Cluster
 from podfleet.manifests import fleet_rules, reading_rules
 from podfleet.model import GameServerTemplate, names
+from podfleet.model.container import container_name
 from podfleet.model.names import check_fleet_name, check_namespace
 from podfleet.model.rollout import Rollout
 from podfleet.model.rules import Rule
@@ -240,5 +241,10 @@ class FleetSpec:
             names.STATE: ClaimState.UNCLAIMED.value,
             names.REVISION: self.revision,
         }
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **of_new(pod)}
+        metadata["annotations"] = {
+            **(metadata.get("annotations") or {}),
+            **of_new(pod),
+            # Written down: what a webhook injects may come first in the Pod that is made.
+            names.CONTAINER: container_name(pod),
+        }
         return pod

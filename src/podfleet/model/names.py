@@ -17,6 +17,7 @@ from podfleet.errors import ConfigurationError
 __all__ = [
     "ALLOCATED_AT",
     "CLAIM",
+    "CONTAINER",
     "DISRUPTION",
     "DO_NOT_DISRUPT",
     "DRAINED",
@@ -90,6 +91,9 @@ SERVER: Final = PREFIX + "server"
 
 PORTS: Final = PREFIX + "ports"
 """Annotation: the numbers of the pool that a Pod's Service or route uses: ``31004,31005``."""
+
+CONTAINER: Final = PREFIX + "container"
+"""Annotation: which of a Pod's containers is the game server (`model.container`)."""
 
 CLAIM: Final = PREFIX + "claim"
 """Annotation: the id of the claim that holds a Pod: tells a lost reply from a lost race."""

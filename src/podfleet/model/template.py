@@ -11,12 +11,19 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.gameserver import FOLDER
-from podfleet.model.names import SLOTS, check_annotations, check_labels, check_slots
+from podfleet.model.container import SERVER, container_name
+from podfleet.model.names import (
+    CONTAINER,
+    SLOTS,
+    check_annotations,
+    check_labels,
+    check_namespace,
+    check_slots,
+)
 from podfleet.model.port import Port
 
 __all__ = ["GameServerTemplate"]
 
-_CONTAINER = "server"
 _VOLUME = "podfleet"
 
 
@@ -76,8 +83,10 @@ class GameServerTemplate:
         slots: How many slots a server has, if several sessions are to share it: players, or
             matches. By default a server has one session at a time.
         pod: A Pod manifest (dict or kubernetes ``V1Pod``) to start from: probes, volumes,
-            sidecars, security context. The game server is the container named ``server``,
-            else the first one.
+            sidecars, security context.
+        container: Which container of ``pod`` is the game server: its fields are set from this
+            template, and its exit ends the match, whatever else runs in the Pod. By default the
+            container named ``server``, else the first one.
 
     Raises:
         ConfigurationError: A field that Kubernetes would refuse, named with its value.
@@ -102,6 +111,7 @@ class GameServerTemplate:
     annotations: Mapping[str, str] = field(factory=dict, converter=_mapping)
     slots: int | None = field(default=None)
     pod: Mapping[str, Any] | None = field(default=None, converter=_plain_pod, repr=False)
+    container: str | None = field(default=None)
 
     @slots.validator
     def _check_slots(self, _: Attribute[int | None], value: int | None) -> None:
@@ -155,10 +165,23 @@ class GameServerTemplate:
     def _check_annotations(self, _: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
         check_annotations("GameServerTemplate.annotations", value)
 
+    @container.validator
+    def _check_container(self, _: Attribute[str | None], value: str | None) -> None:
+        if value is None:
+            return
+        check_namespace("GameServerTemplate.container", value)  # the same rule: RFC 1123
+        containers = ((self.pod or {}).get("spec") or {}).get("containers") or []
+        known = [one.get("name") for one in containers if isinstance(one, Mapping)]
+        if known and value not in known:
+            raise ConfigurationError(
+                "GameServerTemplate.container",
+                value,
+                f"pod.spec.containers has no container of this name, only: "
+                f"{', '.join(map(str, known))}; init containers and sidecars do not count",
+            )
+
     def __attrs_post_init__(self) -> None:
-        image = (
-            self.image if self.image is not None else _game_container(self.to_pod()).get("image")
-        )
+        image = self.image if self.image is not None else _server(self.to_pod()).get("image")
         if not isinstance(image, str) or not image.strip() or image != image.strip():
             raise ConfigurationError(
                 "GameServerTemplate.image",
@@ -171,14 +194,16 @@ class GameServerTemplate:
         pod = copy.deepcopy(dict(self.pod or {}))
         pod["apiVersion"], pod["kind"] = "v1", "Pod"
         metadata = pod.setdefault("metadata", {})
-        for key, own in (("labels", self.labels), ("annotations", self.annotations)):
-            if own:
-                metadata[key] = {**(metadata.get(key) or {}), **own}
-        if self.slots is not None:
-            metadata["annotations"] = {
-                **(metadata.get("annotations") or {}),
-                SLOTS: str(self.slots),
-            }
+        for key, given in (("labels", self.labels), ("annotations", self.annotations)):
+            if given:
+                metadata[key] = {**(metadata.get(key) or {}), **given}
+        own = {
+            key: str(value)
+            for key, value in ((SLOTS, self.slots), (CONTAINER, self.container))
+            if value is not None
+        }
+        if own:
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **own}
         spec = pod.setdefault("spec", {})
         # A finished match is over: the default, Always, would start an empty one in its place.
         spec.setdefault("restartPolicy", "Never")
@@ -189,7 +214,7 @@ class GameServerTemplate:
                 *(spec.get("tolerations") or []),
                 *(dict(toleration) for toleration in self.tolerations),
             ]
-        self._fill_container(_game_container(pod))
+        self._fill_container(_server(pod, self.container))
         return pod
 
     @staticmethod
@@ -199,7 +224,7 @@ class GameServerTemplate:
         The kubelet writes them anew when they change (downward API): so a server learns that it
         is allocated. A volume or mount of the user's in that place stays.
         """
-        spec, container = pod["spec"], _game_container(pod)
+        spec, container = pod["spec"], _server(pod)
         volumes = spec.setdefault("volumes", [])
         mounts = container.setdefault("volumeMounts", [])
         if any(one["name"] == _VOLUME for one in volumes) or any(
@@ -242,10 +267,15 @@ class GameServerTemplate:
             ]
 
 
-def _game_container(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return the container that runs the game server; add one if the Pod has none."""
+def _server(pod: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+    """Return the container that runs the game server; add one if the Pod has none.
+
+    Args:
+        pod: The Pod.
+        name: What to call it then.
+    """
     containers: list[dict[str, Any]] = pod["spec"].setdefault("containers", [])
     if not containers:
-        containers.append({"name": _CONTAINER})
-    named = [container for container in containers if container.get("name") == _CONTAINER]
-    return named[0] if named else containers[0]
+        containers.append({"name": name or SERVER})
+    own = container_name(pod)
+    return next((one for one in containers if one.get("name") == own), containers[0])
