@@ -12,8 +12,8 @@
     │   ├── Invalid                   422 or 400: the object or patch was refused
     │   ├── Unauthorized              401
     │   ├── Forbidden                 403: rights are missing
-    │   │   ├── QuotaExceeded         403 by a ResourceQuota
-    │   │   └── AdmissionRefused      403 by Pod Security or another admission plugin
+    │   │   └── AdmissionRefused      an admission check refused the object: a policy, a webhook
+    │   │       └── QuotaExceeded     ... a ResourceQuota that is used up
     │   ├── Throttled                 429
     │   ├── RangeFull                 500: no NodePort or Service address is left
     │   └── ServerError               5xx
@@ -101,6 +101,13 @@ class ApiError(PodfleetError):
         reason: The ``reason`` of the Kubernetes ``Status`` object: ``"Forbidden"``.
         details: Its ``details``: the object's kind and name, and the causes.
         retry_after: Seconds that the server asked to wait, or ``None``.
+        said: What the API server said, and nothing else.
+        remedy: What to do about it.
+        plugin: Which admission check the answer came from: ``"PodSecurity"``, ``"LimitRanger"``,
+            ``"ResourceQuota"``, ``"ServiceAccount"``, ``"NamespaceLifecycle"`` and so on, by
+            Kubernetes' names; ``"webhook"``; ``"policy"``. Empty if it came from none, or one that
+            podfleet does not know.
+        refused_by: The name of the webhook, policy or quota that it came from; else empty.
         found: The object as it is, where a write of it was refused and it was looked at.
     """
 
@@ -112,12 +119,20 @@ class ApiError(PodfleetError):
         reason: str = "",
         details: Mapping[str, Any] | None = None,
         retry_after: float | None = None,
+        said: str = "",
+        remedy: str = "",
+        plugin: str = "",
+        refused_by: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.details: Mapping[str, Any] = details or {}
         self.retry_after = retry_after
+        self.said = said
+        self.remedy = remedy
+        self.plugin = plugin
+        self.refused_by = refused_by
         self.found: Mapping[str, Any] | None = None
 
 
@@ -149,12 +164,16 @@ class Forbidden(ApiError):
     """The client lacks a right (403): apply the Role that ``fleet.manifests()`` prints."""
 
 
-class QuotaExceeded(Forbidden):
-    """A ResourceQuota of the namespace is used up (403)."""
-
-
 class AdmissionRefused(Forbidden):
-    """An admission plugin, such as Pod Security, refused the object (403)."""
+    """An admission check refused the object: see `plugin` and `refused_by`.
+
+    Most answer 403. A webhook or a policy may answer with any status: it stays this error, so that
+    a webhook's 409 or 429 is not tried again, and its 401 not taken for expired credentials.
+    """
+
+
+class QuotaExceeded(AdmissionRefused):
+    """A ResourceQuota of the namespace, ``refused_by``, is used up (403)."""
 
 
 class Throttled(ApiError):

@@ -300,7 +300,7 @@ PROVOCATIONS = (
         errors.AdmissionRefused,
         "allocate games:one_port",
         6,
-        ('pods "arena-.*" is forbidden: violates PodSecurity', "To do: change the template"),
+        ('pods "arena-.*" is forbidden: violates PodSecurity', "To do: kubectl label --overwrite"),
         host_ports_forbidden,
     ),
     Provocation(

@@ -292,9 +292,9 @@ def test_a_namespace_that_forbids_host_ports_says_so(backend: Backend) -> None:
     backend.cluster.label(path, "pod-security.kubernetes.io/enforce", "baseline")
     pool = PortPool(FIRST, LAST)
     with make(Fleet, backend, pool) as fleet:
-        with pytest.raises(AdmissionRefused, match=r"hostPort.*To do: change the template") as no:
+        with pytest.raises(AdmissionRefused, match=r"hostPort.*To do: kubectl label ") as no:
             fleet.allocate(timeout=30)
-        assert no.value.status == 403
+        assert (no.value.status, no.value.plugin) == (403, "PodSecurity")
         assert not pool.in_use
         assert fleet.servers() == []
     assert backend.pods() == []

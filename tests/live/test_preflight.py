@@ -132,7 +132,7 @@ def test_a_quota_that_is_used_up(backend: Backend) -> None:
     settled(fleet)
     finding = one_soon(fleet)
     assert "exceeded quota" in finding.why
-    assert finding.remedy == "raise the quota, or release servers"
+    assert finding.remedy == "raise the quota: it is less than one server needs"
 
 
 def test_an_api_that_the_cluster_does_not_serve(backend: Backend) -> None:

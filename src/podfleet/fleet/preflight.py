@@ -13,14 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from podfleet.errors import (
-    AdmissionRefused,
     ApiError,
     ConfigurationError,
     Forbidden,
     Invalid,
     NotFound,
     PodfleetError,
-    QuotaExceeded,
 )
 from podfleet.exposure import Resource
 from podfleet.fleet.shared import differences
@@ -122,7 +120,7 @@ class _Checks:
             try:
                 pod = await self._client.ask(pods(self._namespace), body, _DRY)
             except ApiError as error:
-                return self._refusal(error)
+                return [self._refusal(error)]
             for resource in self._strategy.server_objects(pod, self._spec.template):
                 wanted = namespaced(resource, self._namespace)
                 try:
@@ -193,23 +191,9 @@ class _Checks:
                 )
         return found
 
-    def _refusal(self, error: ApiError) -> list[Finding]:
+    def _refusal(self, error: ApiError) -> Finding:
         what = f"the cluster refuses this fleet's Pods in namespace {self._namespace}"
-        if isinstance(error, QuotaExceeded):
-            return [Finding(what, str(error), "raise the quota, or release servers")]
-        if isinstance(error, AdmissionRefused):
-            label = "pod-security.kubernetes.io/enforce=privileged"
-            return [
-                Finding(
-                    what,
-                    str(error),
-                    f"kubectl label --overwrite namespace {self._namespace} {label}; or, where "
-                    "that forbids hostPorts, use NodePortPerPod; or change the template (pod=)",
-                )
-            ]
-        if isinstance(error, Forbidden):
-            return []  # told among the rights
-        return [Finding(what, str(error), "correct what the message names in the template")]
+        return Finding(what, error.said, error.remedy)
 
     def _samples(self) -> list[tuple[int, ...]]:
         needed = self._strategy.ports_needed(self._spec.template)

@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from podfleet.errors import (
-    AdmissionRefused,
     AlreadyExists,
     ApiError,
     Conflict,
-    Forbidden,
     Gone,
     Invalid,
     NotFound,
-    QuotaExceeded,
     RangeFull,
     ServerError,
     Throttled,
     Unauthorized,
 )
+from podfleet.kube.admission import Refused, refused
 
 __all__ = ["error_from_answer", "error_from_status"]
 
-_ADVICE: dict[type[ApiError], str] = {
+_REMEDIES: dict[type[ApiError], str] = {
     ApiError: "look what answers there: perhaps a proxy, or a Kubernetes that is too old",
     NotFound: "check the name and the namespace, or make it",
     AlreadyExists: "remove that object, or rename the fleet",
     Conflict: "try again: others write the same object at the same time",
     Gone: "try again: it reads from the start then",
     Unauthorized: "check the credentials of the kubeconfig or the service account",
-    Forbidden: "apply what fleet.manifests() returns",
-    QuotaExceeded: "raise the quota, or release servers",
-    AdmissionRefused: "change the template (pod=), or the namespace's policy",
     Invalid: "change what the message names in the template",
     RangeFull: "release servers, remove Services, or widen the API server's range",
     Throttled: "ask less often, or raise the API server's limits",
     ServerError: "try again; if it stays, look at the control plane",
 }
+_NAMESPACE = re.compile(r"/namespaces/([^/?]+)/")
 
 
 def error_from_answer(
@@ -69,25 +67,39 @@ def error_from_answer(
 def error_from_status(
     action: str, answer: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> ApiError:
-    """Return the error for a ``Status`` object, as a watch sends it too."""
-    status = int(answer.get("code") or 500)
-    reason = str(answer.get("reason") or "")
-    message = str(answer.get("message") or "").strip()
-    kind = _kind(status, reason, message)
+    """Return the error for a ``Status`` object, as a watch sends it too.
+
+    No field of it is trusted to be what it should be: proxies and webhooks write them too.
+    """
+    code, details = answer.get("code"), answer.get("details")
+    status = code if isinstance(code, int) and 400 <= code <= 599 else 500
+    reason, message = _text(answer.get("reason")), _text(answer.get("message")).strip()
+    about: Mapping[str, Any] = details if isinstance(details, Mapping) else {}
+    namespace = _NAMESPACE.search(action)
+    why = refused(status, message, about, namespace[1] if namespace else "")
+    if why is None:
+        kind = _kind(status, reason, message)
+        why = Refused(kind, _REMEDIES[kind])
     words = ": ".join(filter(None, [action, message or str(status)]))
-    details = answer.get("details") or {}
-    return kind(
-        f"{words.removesuffix('.')}. To do: {_ADVICE[kind]}.",
+    return why.error(
+        f"{words.removesuffix('.')}. To do: {why.remedy}.",
         status=status,
         reason=reason,
-        details=details,
-        retry_after=_retry_after(headers or {}, details),
+        details=about,
+        retry_after=_retry_after(headers or {}, about),
+        said=message or str(status),
+        remedy=why.remedy,
+        plugin=why.plugin,
+        refused_by=why.by,
     )
 
 
+def _text(value: object) -> str:
+    """Return a text that can be printed: JSON may hold half a surrogate pair."""
+    return str(value or "").encode(errors="backslashreplace").decode()
+
+
 def _kind(status: int, reason: str, message: str) -> type[ApiError]:
-    if status == 403:
-        return _kind_of_forbidden(message)
     if status == 409:
         return AlreadyExists if reason == "AlreadyExists" else Conflict
     if status >= 500:
@@ -103,23 +115,10 @@ def _kind(status: int, reason: str, message: str) -> type[ApiError]:
     }.get(status, ApiError)
 
 
-def _kind_of_forbidden(message: str) -> type[ApiError]:
-    """Tell a missing right from a refusal: all three are 403 with reason Forbidden.
-
-    RBAC says ``User "x" cannot create resource "pods" ...`` (apiserver,
-    endpoints/handlers/responsewriters/errors.go: ForbiddenStatusError); an admission plugin
-    says why it refused the object.
-    """
-    if "exceeded quota:" in message or "failed quota:" in message:
-        return QuotaExceeded
-    return (
-        Forbidden if " cannot " in message or " is forbidden: " not in message else AdmissionRefused
-    )
-
-
 def _retry_after(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
     value = headers.get("Retry-After", details.get("retryAfterSeconds"))
     try:
-        return max(0.0, float(value)) if value is not None else None
-    except ValueError:  # a date: no API server sends one, a proxy may
+        seconds = float(value) if value is not None else None
+    except (TypeError, ValueError):  # a date: no API server sends one, a proxy may
         return None
+    return max(0.0, seconds) if seconds is not None and math.isfinite(seconds) else None
