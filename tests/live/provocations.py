@@ -368,7 +368,7 @@ PROVOCATIONS = (
         errors.Contended,
         "allocate game:fleet --timeout 6",
         4,
-        (r"fleet arena: no server within 6 s: \d+ servers in turn were claimed", ": try again$"),
+        (r"fleet arena: no server within 6 s: \d+ servers could not be had: ", ": try again$"),
         others_are_faster,
     ),
     Provocation(

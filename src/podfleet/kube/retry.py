@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -12,7 +15,7 @@ from tenacity import (
 from podfleet.chance import CHANCE
 from podfleet.errors import ApiError, ServerError, Throttled, TransportError
 
-__all__ = ["AMBIGUOUS", "RETRYABLE", "pause", "retrying"]
+__all__ = ["AMBIGUOUS", "RETRYABLE", "Backoff", "pause", "retrying"]
 
 AMBIGUOUS = (ServerError, TransportError)
 """After these it is not known whether the API server carried the request out."""
@@ -47,7 +50,43 @@ def pause(failures: int, between: tuple[float, float]) -> float:
         between: The first pause and the longest, in seconds.
     """
     first, longest = between
-    return CHANCE.uniform(0.5, 1.0) * min(longest, first * 2.0 ** (failures - 1))
+    return CHANCE.uniform(0.5, 1.0) * min(longest, first * 2.0 ** min(failures - 1, 60))
+
+
+class Backoff:
+    """Paces a loop that tries again, so that it cannot spin: pauses are doubled, with jitter.
+
+    Args:
+        between: The first pause and the longest, in seconds.
+        free: After how many tries in vain there is no pause: a race may well be lost once.
+        within: Seconds after which `spent` holds; ``None`` for never.
+    """
+
+    def __init__(
+        self, between: tuple[float, float], *, free: int = 0, within: float | None = None
+    ) -> None:
+        self._between = between
+        self._free = free
+        self._end = float("inf") if within is None else time.monotonic() + within
+        self.failures = 0
+        """How many tries were in vain."""
+
+    @property
+    def spent(self) -> bool:
+        """Whether the time for trying is over."""
+        return time.monotonic() >= self._end
+
+    def count(self) -> float:
+        """Count a try that was in vain; return the seconds to pause after it."""
+        self.failures += 1
+        paused = self.failures - self._free
+        return pause(paused, self._between) if paused > 0 else 0.0
+
+    async def wait(self) -> None:
+        """Count a try that was in vain, and pause."""
+        seconds = self.count()
+        if seconds:
+            await asyncio.sleep(seconds)
 
 
 def retrying(*also: type[Exception]) -> AsyncRetrying:

@@ -7,6 +7,7 @@ server that is still anybody's. After it: an allocated Pod with its session, whi
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from podfleet.chance import CHANCE
@@ -24,10 +25,12 @@ from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.hand import Hand
+from podfleet.fleet.claiming.losing import Loss, told, why_lost
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.refusals import why_not
 from podfleet.fleet.claiming.registration import Registration
 from podfleet.fleet.pool.free import Wish
+from podfleet.kube.retry import Backoff
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import name_of
 from podfleet.model.names import FLEET
@@ -37,6 +40,8 @@ __all__ = ["Allocation"]
 
 _CONTENDED = 5  # lost races, after which they are the reason that is told
 _LOST_PAUSE = 0.1  # seconds at most, where all have the same first choice
+_PACE = (0.01, 1.0)  # seconds, doubled, between the rounds of a call that loses again and again
+_UNPACED = 6  # choices and registrations without a pause: mostly there is one of each
 _CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion
 
 
@@ -70,8 +75,8 @@ class Allocation:
         self._registering: Manifest | None = None
         self._sent: asyncio.Future[Registration | None] | None = None
         self._taking: Manifest | None = None
-        self.lost_races = 0
-        """How many servers other callers claimed first."""
+        self._backoff = Backoff(_PACE, free=_UNPACED)
+        self._losses: Counter[Loss] = Counter()
 
     async def run(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         """Return a claimed, ready Pod and its endpoints.
@@ -86,6 +91,11 @@ class Allocation:
             raise
         finally:
             self._let_go()
+
+    @property
+    def lost_races(self) -> int:
+        """How many servers other callers claimed first."""
+        return self._losses[Loss.CLAIMED]
 
     @property
     def started(self) -> bool:
@@ -123,11 +133,13 @@ class Allocation:
             case protocol.Choose():
                 if self._hand is not None:
                     await self._lose(self._hand)
+                await self._backoff.wait()
                 return await self._choose()
             case protocol.Return():
                 await self._clean_up()
                 return None
             case protocol.Register():
+                await self._backoff.wait()
                 return await self._register(step)
             case protocol.Take(pod, _):
                 self._taking = pod
@@ -159,7 +171,7 @@ class Allocation:
         """Return a server, held, of the first fleet that has one free; else the next there is."""
         if self._reservation is not None:
             hand = self._hand_of(self._reservation)
-            return hand, await hand.reserved(self._reservation)
+            return hand, await hand.reserved(self._reservation, fresh=bool(self._losses))
         for hand in self._hands:
             if (pod := hand.free()) is not None:
                 return hand, pod
@@ -202,10 +214,13 @@ class Allocation:
         return winner, pod
 
     async def _lose(self, hand: Hand) -> None:
-        """Go on after another replica was faster."""
-        self.lost_races += 1
-        hand.core.free.choice.lost()
-        hand.core.tally.lost_race()
+        """Go on after the server in hand could not be had: mostly another replica was faster."""
+        assert hand.pod is not None
+        loss = why_lost(hand.pod, hand.core.store.get(name_of(hand.pod)), self._claim)
+        self._losses[loss] += 1
+        if loss is Loss.CLAIMED:
+            hand.core.free.choice.lost()
+            hand.core.tally.lost_race()
         self._let_go()
         if hand.core.replicas is not None:
             # Of a StatefulSet's servers the lowest is everybody's first choice.
@@ -243,10 +258,10 @@ class Allocation:
 
     async def _timed_out(self) -> PodfleetError:
         """Return the error that says why the time was not enough."""
-        if self.lost_races >= _CONTENDED:
+        if self._losses.total() >= _CONTENDED:
             return Contended(
                 f"{self._members.name}: no server within {self._deadline.timeout:.3g} s: "
-                f"{self.lost_races} servers in turn were claimed by other callers first: try again"
+                f"{told(self._losses)}: try again"
             )
         started = (hand for hand in self._hands if hand.start.server is not None)
         hand = self._hand or next(started, self._hands[0])

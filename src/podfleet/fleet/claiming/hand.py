@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from podfleet.errors import AllocationError, ApiError
-from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, standing
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.start import Start
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.free import Wish
-from podfleet.model import Endpoint, GameServer, Manifest
+from podfleet.model import Endpoint, GameServer, Manifest, ServerState
 from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM
-from podfleet.model.server import ClaimState, claim_state
+from podfleet.model.server import ClaimState, claim_state, server_state
 from podfleet.model.slots import sessions_of
 from podfleet.waiters.reachable import until_reachable, until_resolved
 
@@ -69,25 +69,24 @@ class Hand:
             self.start.clean_up()  # another was free sooner
         return pod
 
-    async def reserved(self, reservation: GameServer) -> Manifest:
+    async def reserved(self, reservation: GameServer, *, fresh: bool = False) -> Manifest:
         """Return the server that was reserved, held.
 
+        Args:
+            reservation: What `reserve` returned.
+            fresh: Read it from the API server, not from what the watch has shown.
+
         Raises:
-            AllocationError: The reservation has run out.
+            AllocationError: The reservation is over: no try will bring it back.
         """
-        pod = self.core.store.get(reservation.name)
-        if pod is None or uid_of(pod) != reservation.uid:
+        pod = None if fresh else self.core.store.get(reservation.name)
+        if pod is None or _why_over(pod, reservation) is not None:
             pod = await self.core.read(reservation.name)
-        held = reservation.annotations.get(CLAIM)
-        if (
-            pod is None
-            or uid_of(pod) != reservation.uid
-            or claim_state(pod) is not ClaimState.RESERVED
-            or annotations_of(pod).get(CLAIM) != held
-        ):
+        why = _why_over(pod, reservation)
+        if why is not None or pod is None:
             raise AllocationError(
-                f"{reservation.namespace}/{reservation.name}: its reservation is over: allocate "
-                "without it"
+                f"{reservation.namespace}/{reservation.name}: its reservation is over: {why}: "
+                "allocate without it"
             )
         self.core.free.hold(reservation.name)
         return pod
@@ -165,3 +164,22 @@ class Hand:
     def _left(self) -> float:
         """The seconds left, less a moment: what did not answer is the better word."""
         return max(self._deadline.left - _PROBE_MARGIN, _PROBE_MARGIN)
+
+
+def _why_over(pod: Manifest | None, reservation: GameServer) -> str | None:
+    """Return why a reservation holds its server no more, by what is seen; ``None``: it does."""
+    if pod is None or uid_of(pod) != reservation.uid:
+        return "its server is gone"
+    if pod["metadata"].get("deletionTimestamp"):
+        return "its server is being deleted"
+    if server_state(pod, ready=True) is ServerState.ENDED:
+        return "its server has ended"
+    state = claim_state(pod)
+    if state is not ClaimState.RESERVED:
+        taken = state is ClaimState.ALLOCATED
+        return "its server is allocated" if taken else "it was given back"
+    if annotations_of(pod).get(CLAIM) != reservation.annotations.get(CLAIM):
+        return "another caller has reserved its server since"
+    if standing(pod, Candidate.of(pod), "") is Standing.OVER:
+        return "its server has ended"
+    return None

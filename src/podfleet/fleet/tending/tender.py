@@ -1,8 +1,9 @@
 """`Tender`: which replica tends the fleet now: the one that holds a Lease.
 
 The Lease is taken when there is work, and kept while there is: a quiet fleet asks nothing of the
-API server. A holder that was paused past its time does what it had begun; so no harm may come of
-two tenders for a moment, and none does: a few servers more than were asked for.
+API server. Whether its holder still renews it, each replica tells by its own clock: `observed`. A
+holder that was paused past its time does what it had begun; so no harm may come of two tenders for
+a moment, and none does: a few servers more than were asked for.
 
 On it stands, too, which templates the fleet has had, in the order in which they came: the last is
 the fleet's. So of two replicas with different ones, as there are half way through a deploy, the
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from podfleet.errors import AlreadyExists, Invalid, NotFound
+from podfleet.errors import AlreadyExists, Conflict, Invalid, NotFound
 from podfleet.fleet.gate import Gate
+from podfleet.fleet.tending.observed import Observed, holder_of, lease_spec
 from podfleet.kube import KubeClient
+from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest, names
-from podfleet.model.manifest import annotations_of, parse_time
+from podfleet.model.manifest import annotations_of
 
 __all__ = ["Tender"]
 
@@ -29,7 +32,14 @@ _LASTS = 10.0  # seconds without renewal, after which another may take it
 _RENEW = 5.0  # seconds before its end
 _FRESH = 1.0  # seconds for which what stands on it is believed: a drain takes it before its time
 _REMEMBERED = 32  # templates
-_SKEW = 60.0  # seconds by which clocks may differ: a Lease that is older is nobody's
+_PAUSE = (0.02, 2.0)  # seconds, doubled, until a write is tried again that others came before
+_PATIENCE = 30.0  # seconds for such tries together
+
+_T = TypeVar("_T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Tender:
@@ -40,9 +50,17 @@ class Tender:
         gate: Knows the Lease, and learns from it whether the fleet is drained.
         client: The transport.
         revision: Of this replica's template.
+        wall: The time of day, which the Lease tells people; nothing is decided by it.
     """
 
-    def __init__(self, fleet: str, gate: Gate, client: KubeClient, revision: str) -> None:
+    def __init__(
+        self,
+        fleet: str,
+        gate: Gate,
+        client: KubeClient,
+        revision: str,
+        wall: Callable[[], datetime] = _utc_now,
+    ) -> None:
         self.outdated = False
         """Whether the fleet has a newer template, as far as is known."""
         self.known = False
@@ -55,7 +73,8 @@ class Tender:
         self._identity = uuid.uuid4().hex
         self._gate = gate
         self._until = float("-inf")
-        self._seen: tuple[str, float] = ("", float("inf"))  # its version, and since when
+        self._observed = Observed()
+        self._wall = wall
 
     async def take(self) -> bool:
         """Return whether it is this replica's turn, for some seconds; take it if it is free."""
@@ -66,10 +85,7 @@ class Tender:
             return await self._make({}, self._identity)
         if self._is_kept:
             return True
-        holder = found["spec"].get("holderIdentity")
-        return (not holder or holder == self._identity or self._is_over(found)) and (
-            await self._write(found, self._identity)
-        )
+        return not self._is_others(found) and await self._write(found, self._identity)
 
     @property
     def _is_kept(self) -> bool:
@@ -86,25 +102,28 @@ class Tender:
         Args:
             again: Also if it has: a step back.
         """
-        while True:
+
+        async def attempt() -> bool | None:
             found = await self._read()
             if found is None:
-                if await self._make({names.REVISIONS: self._revision}):
-                    return
-                continue
+                return await self._make({names.REVISIONS: self._revision}) or None
             before = _revisions(found)
             if before[-1:] == [self._revision] or (self._revision in before and not again):
-                return
+                return True
             now = [one for one in before if one != self._revision] + [self._revision]
-            if await self._note(found, {names.REVISIONS: " ".join(now[-_REMEMBERED:])}):
-                return
+            return await self._note(found, {names.REVISIONS: " ".join(now[-_REMEMBERED:])}) or None
+
+        await self._contend(attempt)
 
     async def hold(self, paused: bool) -> None:
         """Hold the roll-out, or have it go on."""
-        while True:
+
+        async def attempt() -> bool | None:
             found, notes = await self._read(), {names.PAUSED: "true" if paused else "false"}
-            if await (self._make(notes) if found is None else self._note(found, notes)):
-                return
+            made = self._make(notes) if found is None else self._note(found, notes)
+            return await made or None
+
+        await self._contend(attempt)
 
     async def close(self) -> float:
         """Have the fleet drained, unless it is; take the turn.
@@ -112,28 +131,49 @@ class Tender:
         Returns:
             Seconds for which another replica may act still on what it read before.
         """
-        while True:
+
+        async def attempt() -> float | None:
             found = await self._read()
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            now = self._wall().isoformat(timespec="milliseconds")
             if found is None:
-                if await self._make({names.DRAINED: now}, self._identity):
-                    return 0.0
-                continue
-            holder = found["spec"].get("holderIdentity")
-            is_others = holder and holder != self._identity and not self._is_over(found)
+                return 0.0 if await self._make({names.DRAINED: now}, self._identity) else None
+            unsettled = _LASTS if self._is_others(found) else 0.0
             if self._gate.since is not None or await self._write(
                 found, self._identity, {names.DRAINED: now}
             ):
-                return _LASTS if is_others else 0.0
+                return unsettled
+            return None
+
+        return await self._contend(attempt)
 
     async def open(self) -> None:
         """Have the fleet drained no more."""
-        while True:
+
+        async def attempt() -> bool | None:
             found = await self._read()
             if found is None or self._gate.since is None:
-                return
-            if await self._note(found, {names.DRAINED: ""}):
-                return
+                return True
+            return await self._note(found, {names.DRAINED: ""}) or None
+
+        await self._contend(attempt)
+
+    async def _contend(self, attempt: Callable[[], Awaitable[_T | None]]) -> _T:
+        """Try until no other replica writes the Lease between the read and the write.
+
+        Raises:
+            Conflict: Others did each time.
+        """
+        backoff = Backoff(_PAUSE, free=1, within=_PATIENCE)
+        while (done := await attempt()) is None:
+            if backoff.spent:
+                raise Conflict(
+                    f"Lease {self._gate.path}: not written within {_PATIENCE:g} s: it was changed, "
+                    f"deleted or made by others each time, {backoff.failures + 1} times: try again",
+                    status=409,
+                    reason="Conflict",
+                )
+            await backoff.wait()
+        return done
 
     async def _read(self) -> Manifest | None:
         found = await self._gate.look()
@@ -143,7 +183,8 @@ class Tender:
 
     def _learn(self, found: Manifest) -> None:
         self._gate.learn(found)
-        if found["spec"].get("holderIdentity") != self._identity:
+        self._observed.see(found, time.monotonic())
+        if holder_of(found) != self._identity:
             self._until = float("-inf")  # whoever drains the fleet takes it before its time
         revisions = _revisions(found)
         self.outdated = self._revision in revisions[:-1]
@@ -166,18 +207,13 @@ class Tender:
         if time.monotonic() < self._until:
             self._until = float("-inf")
             found: Manifest = await self._client.get(self._gate.path)
-            if found["spec"].get("holderIdentity") == self._identity:
+            if holder_of(found) == self._identity:
                 await self._write(found, "")
 
-    def _is_over(self, found: Manifest) -> bool:
-        """Return whether its holder has not renewed it in time, by this replica's own clock."""
-        renewed = parse_time(found["spec"].get("renewTime"))
-        if renewed is None or abs(datetime.now(UTC) - renewed) > timedelta(seconds=_SKEW):
-            return True
-        version = found["metadata"]["resourceVersion"]
-        if self._seen[0] != version:
-            self._seen = (version, time.monotonic())
-        return time.monotonic() - self._seen[1] > _LASTS
+    def _is_others(self, found: Manifest) -> bool:
+        """Return whether another replica has the turn, as far as is known."""
+        held = holder_of(found) not in ("", self._identity)
+        return held and not self._observed.is_over(time.monotonic(), _LASTS)
 
     async def _make(self, notes: dict[str, str], holder: str = "") -> bool:
         began = time.monotonic()
@@ -189,7 +225,7 @@ class Tender:
                 "labels": {names.FLEET: self._fleet},
                 "annotations": notes,
             },
-            "spec": self._spec(holder),
+            "spec": self._spec(None, holder),
         }
         try:
             self._learn(await self._client.create(self._gate.leases, body))
@@ -202,14 +238,14 @@ class Tender:
         self, found: Manifest, holder: str, notes: dict[str, str] | None = None
     ) -> bool:
         began = time.monotonic()
-        spec = self._spec(holder)
+        spec = self._spec(found, holder)
         changes: dict[str, Any] = {"/spec": spec}
         if notes:
             changes["/metadata/annotations"] = {**annotations_of(found), **notes}
         written = await self._patch(
             found,
             changes,
-            lambda now: bool(now["spec"].get("renewTime") == spec["renewTime"]),
+            lambda now: spec.items() <= (now.get("spec") or {}).items(),
         )
         if written is None:
             return False
@@ -220,7 +256,12 @@ class Tender:
     async def _patch(
         self, found: Manifest, changes: Mapping[str, Any], done: Callable[[Manifest], bool]
     ) -> Manifest | None:
-        """Write parts of the Lease; ``None`` if another replica was faster."""
+        """Write parts of the Lease; ``None`` if another replica was faster.
+
+        Raises:
+            Invalid: It was refused for another reason: to try again would not help.
+            NotFound: Likewise.
+        """
         version = found["metadata"]["resourceVersion"]
         patch = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": version},
@@ -228,17 +269,13 @@ class Tender:
         ]
         try:
             return await self._client.patch(self._gate.path, patch, done)
-        except (Invalid, NotFound):
+        except (Invalid, NotFound) as error:
+            if error.found is not None and error.found["metadata"]["resourceVersion"] == version:
+                raise  # nobody wrote since: it was not for a lost race
             return None
 
-    def _spec(self, holder: str) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        # No empty holder: the API server refuses it.
-        return {
-            **({"holderIdentity": holder} if holder else {}),
-            "leaseDurationSeconds": int(_LASTS),
-            "renewTime": now,
-        }
+    def _spec(self, before: Manifest | None, holder: str) -> dict[str, Any]:
+        return lease_spec(before, holder, self._wall(), max(1, int(_LASTS)))
 
 
 def _revisions(found: Manifest) -> list[str]:
