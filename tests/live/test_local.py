@@ -37,7 +37,7 @@ from podfleet import (
     PortPool,
     Protocol,
 )
-from podfleet.local import LocalCluster, Node, ServerContext
+from podfleet.local import AuditEvent, LocalCluster, Node, ServerContext
 from podfleet.local.node import agent
 from podfleet.testing import TestCluster, eventually, over_tcp, over_udp
 from podfleet.testing.gameserver import IMAGE, gameserver
@@ -510,6 +510,14 @@ def test_nobody_gets_in_without_the_token(local: LocalCluster) -> None:
     for token in ("", "guess", "guess.0"):
         status, told = answer_of(local, "/api/v1/pods", token)
         assert (status, told["reason"]) == (401, "Unauthorized")
+
+
+def test_requests_are_audited(local: LocalCluster) -> None:
+    answer_of(local, "/api/v1/namespaces?limit=1")
+    answer_of(local, "/api/v1/pods", "guess")
+    admin, unknown = local.audit[-2:]
+    assert admin == AuditEvent("podfleet-admin", "GET", "/api/v1/namespaces?limit=1", 200)
+    assert unknown == AuditEvent("", "GET", "/api/v1/pods", 401)
 
 
 def test_what_is_not_in_it_is_named(local: LocalCluster) -> None:

@@ -3,18 +3,22 @@
 import gc
 import http.client
 import json
+import math
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
+from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from podfleet.testing import Fault, FaultyApi
+from podfleet.testing import CredentialPlugin, Fault, FaultyApi, eventually
 from tests.cluster.fixtures import Backend
 from tests.live.faults import faulty
 
@@ -142,6 +146,8 @@ def test_it_stops_when_its_connections_have_ended(backend: Backend) -> None:
     ("status", "reason"),
     [
         (403, "Forbidden"),
+        (401, "Unauthorized"),
+        (404, "NotFound"),
         (409, "Conflict"),
         (410, "Expired"),
         (429, "TooManyRequests"),
@@ -159,6 +165,90 @@ def test_a_refusal_has_a_status(
         assert (answer.status, told["reason"], told["kind"]) == (status, reason, "Status")
         assert answer.headers["Retry-After"] == "7"
     assert (client.count(), fault.times) == (before, 0)
+
+
+def test_a_refusal_is_worded_as_a_webhook_does(through: tuple[FaultyApi, Client]) -> None:
+    faults, client = through
+    denied = 'admission webhook "ports.example.com" denied the request: no hostPorts'
+    details = {"causes": [{"message": "no hostPorts"}]}
+    words: dict[str, Any] = {"message": denied, "reason": "", "details": details}
+    faults.fail(Fault("POST", f"{MAPS}$", status=403, **words))
+    with client.send("POST") as answer:
+        told = json.load(answer)
+    assert {name: told[name] for name in words} == words
+    assert "details" not in Fault("POST", f"{MAPS}$", status=403).answer
+
+
+def test_a_fault_lasts_until_it_is_removed(through: tuple[FaultyApi, Client]) -> None:
+    faults, client = through
+    faults.fail(Fault("GET|POST", "", times=math.inf, status=401))
+    for method in ("GET", "POST", "POST", "GET"):
+        with client.send(method) as answer:
+            assert answer.status == http.client.UNAUTHORIZED
+    faults.faults.clear()
+    client.count()
+
+
+def test_a_refusal_is_late(through: tuple[FaultyApi, Client]) -> None:
+    faults, client = through
+    before = client.count()
+    faults.fail(Fault("POST", MAPS, delay=0.5, status=500))
+    began = time.monotonic()
+    with client.send("POST") as answer:
+        assert answer.status == http.client.INTERNAL_SERVER_ERROR
+    assert time.monotonic() - began >= 0.5
+    assert client.count() == before
+
+
+def test_a_watch_expires(through: tuple[FaultyApi, Client]) -> None:
+    faults, client = through
+    client.path += "?watch=true&resourceVersion=0"
+    with client.send("GET") as answer:
+        eventually(lambda: faults.watching)
+        faults.expire_watches()
+        lines = (json.loads(line) for line in answer)
+        expired = next(line["object"] for line in lines if line["type"] == "ERROR")
+    assert (expired["code"], expired["reason"]) == (410, "Expired")
+
+
+@pytest.mark.only("embedded", "a plugin is a program on this machine")
+def test_a_credential_plugin_works_fails_and_hangs(backend: Backend, tmp_path: Path) -> None:
+    plugin = CredentialPlugin(tmp_path)
+    token = json.loads(backend.kubeconfig.read_text())["users"][0]["user"]["token"]
+    with plugin.kubeconfig(backend.kubeconfig, seconds=20) as kubeconfig:
+        command = json.loads(kubeconfig.read_text())["users"][0]["user"]["exec"]["command"]
+        printed = json.loads(subprocess.check_output([command]))["status"]
+        assert printed["token"] == token
+        assert printed["expirationTimestamp"].endswith("Z")
+        plugin.issue("another")
+        printed = json.loads(subprocess.check_output([command]))["status"]
+        assert printed == {"token": "another"}
+        plugin.fail("log in again")
+        failed = subprocess.run([command], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stderr) == (1, "log in again\n")
+        plugin.recover()
+        plugin.hang()
+        with subprocess.Popen([command]) as hanging:
+            eventually(lambda: hanging.pid in plugin.processes)
+            assert hanging.pid in plugin.running
+            hanging.kill()
+        assert len(plugin.processes) == 4
+        assert not plugin.running
+    assert not kubeconfig.exists()
+
+
+def test_a_pod_is_poisoned(backend: Backend) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "poisoned", "namespace": backend.namespace, "annotations": {"a": "b"}},
+        "spec": {"containers": [{"name": "game", "image": backend.cluster.image}]},
+    }
+    backend.cluster.create(pod)
+    backend.cluster.poison(backend.namespace, "poisoned")
+    annotations = backend.pods()[0]["metadata"]["annotations"]
+    with pytest.raises(ValueError, match="Expecting value"):
+        json.loads(annotations["podfleet.dev/sessions"])
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@
 processes of this machine. It is for development and tests.
 """
 
+from podfleet.local.api.audit import AuditEvent
 from podfleet.local.cluster import LocalCluster
 from podfleet.local.node.programs import ServerContext
 from podfleet.local.shape import Node
 
-__all__ = ["LocalCluster", "Node", "ServerContext"]
+__all__ = ["AuditEvent", "LocalCluster", "Node", "ServerContext"]

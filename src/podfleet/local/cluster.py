@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from podfleet.errors import ConfigurationError, NotFound, PodfleetError
 from podfleet.kube import Cluster
+from podfleet.local.api.audit import AuditEvent
 from podfleet.local.engine import Engine
 from podfleet.local.node.programs import Image, Images
 from podfleet.local.objects.kinds import POD
@@ -178,6 +179,14 @@ class LocalCluster:
             raise ConfigurationError("LocalCluster.advance", seconds, "a clock only goes forward")
         engine = self._running
         self._call(lambda: engine.clock.advance(seconds))
+
+    @property
+    def audit(self) -> tuple[AuditEvent, ...]:
+        """The last 20,000 requests, in the order in which they were answered.
+
+        A watch is answered when it ends.
+        """
+        return self._call(lambda: tuple(self._running.api.audit))  # type: ignore[no-any-return]
 
     def compact(self) -> None:
         """Forget the past, as etcd does every five minutes: older watches get a 410."""

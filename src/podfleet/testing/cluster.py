@@ -21,6 +21,7 @@ from podfleet.kube.paths import object_path, pointer
 from podfleet.local import LocalCluster
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of
+from podfleet.model.names import SESSIONS
 from podfleet.sync import Fleet
 from podfleet.sync.portal import portal
 
@@ -69,6 +70,10 @@ class Place:
     def delete(self, api_version: str, plural: str, name: str) -> None:
         """Delete an object behind the fleet's back."""
         self.cluster.delete(object_path(api_version, plural, self.namespace, name))
+
+    def poison(self, pod: str) -> None:
+        """Make unreadable what podfleet notes on a Pod."""
+        self.cluster.poison(self.namespace, pod)
 
 
 class TestCluster:
@@ -145,6 +150,12 @@ class TestCluster:
     def label(self, path: str, key: str, value: str) -> None:
         """Set a label."""
         self.patch(path, {"op": "add", "path": pointer("metadata", "labels", key), "value": value})
+
+    def poison(self, namespace: str, pod: str) -> None:
+        """Make unreadable what podfleet notes on a Pod: the annotation of its sessions."""
+        path = pointer("metadata", "annotations", SESSIONS)
+        found = {"op": "add", "path": path, "value": "no JSON"}
+        self.patch(object_path("v1", "pods", namespace, pod), found)
 
     def log(self, namespace: str, pod: str) -> str:
         """Return what a Pod's one container printed."""

@@ -26,7 +26,8 @@ from podfleet.sync import Fleet
 from podfleet.testing.backend import BackendProcess, Order, describe
 from podfleet.testing.cluster import Place, TestCluster, eventually
 from podfleet.testing.dialing import over_tcp, over_udp
-from podfleet.testing.proxy import Fault, FaultyApi
+from podfleet.testing.fault import Fault
+from podfleet.testing.proxy import FaultyApi
 
 __all__ = ["StrategyConformance"]
 

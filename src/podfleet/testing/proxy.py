@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import re
 import socket
 import ssl
 import threading
@@ -14,67 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import AddrInfoType, ClientError, ClientSession, ClientTimeout, TCPConnector, web
-from attrs import define, field
 
-__all__ = ["Fault", "FaultyApi"]
+from podfleet.testing.fault import Fault
 
-_REASONS = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    409: "Conflict",
-    410: "Expired",
-    422: "Invalid",
-    429: "TooManyRequests",
-    503: "ServiceUnavailable",
-}
+__all__ = ["FaultyApi"]
+
 _HOP_BY_HOP = {"transfer-encoding", "connection", "content-length", "content-encoding", "host"}
 
 _LOOK = 0.05  # seconds
 _GOODBYE = 5.0  # seconds that the API server has to end a TLS connection
-
-
-@define
-class Fault:
-    """What to do to the next requests that match.
-
-    Args:
-        method: The HTTP method.
-        path: A regular expression that the path with its query must contain.
-        times: To how many requests.
-        status: Answer with this status, without asking the API server. With none of these, cut
-            the connection instead.
-        headers: Headers of that answer: ``{"Retry-After": "1"}``.
-        lose_reply: Let the API server carry it out, then cut the connection.
-        delay: Seconds to wait before the API server is asked.
-        duplicate: Send it to the API server twice, as a retrying proxy does; answer with the
-            second answer.
-        silent: Neither ask nor answer, and keep the connection open: a half-open one.
-
-    Example:
-        >>> Fault("POST", "/pods$", status=429, headers={"Retry-After": "1"}).times
-        1
-    """
-
-    method: str
-    path: str
-    times: int = 1
-    status: int = 0
-    lose_reply: bool = False
-    headers: dict[str, str] = field(factory=dict)
-    delay: float = 0.0
-    duplicate: bool = False
-    silent: bool = False
-
-    def takes(self, request: web.Request) -> bool:
-        """Return whether this fault is for the request, and count it."""
-        if self.times < 1 or self.method != request.method:
-            return False
-        if not re.search(self.path, request.path_qs):
-            return False
-        self.times -= 1
-        return True
 
 
 class FaultyApi:
@@ -157,6 +104,11 @@ class FaultyApi:
                 await response.write(line + b"\n")
 
         self._call(write())
+
+    def expire_watches(self) -> None:
+        """Tell every open watch that its version is too old (410), as after a compaction."""
+        told = Fault("GET", "", status=410, message="too old resource version: 1 (2)").answer
+        self.inject(json.dumps({"type": "ERROR", "object": told}).encode())
 
     @contextmanager
     def blackout(self) -> Iterator[None]:
@@ -250,7 +202,7 @@ class FaultyApi:
             if fault.silent:
                 return await self._say_nothing(request)
             await asyncio.sleep(fault.delay)
-            if not (fault.lose_reply or fault.delay or fault.duplicate):
+            if fault.refuses:
                 return self._refuse(request, fault)
         if fault is not None and fault.duplicate:
             await self._ask(request)
@@ -276,17 +228,7 @@ class FaultyApi:
     def _refuse(self, request: web.Request, fault: Fault) -> web.Response:
         if not fault.status:
             self._cut(request)
-        status = fault.status or 500
-        told = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "code": status,
-            "reason": _REASONS.get(status, "InternalError"),
-            "message": f"podfleet.testing answers {status}",
-        }
-        return web.json_response(told, status=status, headers=fault.headers)
+        return web.json_response(fault.answer, status=fault.status or 500, headers=fault.headers)
 
     async def _forward(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}

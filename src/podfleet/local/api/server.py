@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ from aiohttp import web
 from attrs import define, field
 
 from podfleet.local.api import protobuf
+from podfleet.local.api.audit import AuditEvent
 from podfleet.local.api.discovery import OPEN_API_V2, discover
 from podfleet.local.api.request import (
     Target,
@@ -47,6 +48,7 @@ __all__ = ["ApiServer", "Logs"]
 Logs = Callable[[Manifest, Mapping[str, str]], AsyncIterator[bytes]]
 """Yields a container's log, as the query asks for it."""
 
+_AUDITED = 20_000  # requests
 _PAGES = 64  # lists that are remembered for the next page
 _TOKEN_SECONDS = 3600.0
 
@@ -66,6 +68,7 @@ class ApiServer:
     registry: Registry
     rights: Rights
     logs: Logs
+    audit: deque[AuditEvent] = field(factory=lambda: deque(maxlen=_AUDITED))
     _lists: OrderedDict[str, list[Record]] = field(factory=OrderedDict)
     _runner: web.ServerRunner | None = None
     _streams: set[asyncio.Task[None]] = field(factory=set)
@@ -94,22 +97,33 @@ class ApiServer:
         self._lists.clear()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, token = credentials(request)
+        user, code = "", 0
         try:
-            path, token = credentials(request)
-            user = self.rights.user(token)
-            if path in ("/healthz", "/livez", "/readyz"):
-                return web.Response(text="ok")
-            if path == "/openapi/v2" and "protobuf" in request.headers.get("Accept", ""):
-                return web.Response(body=OPEN_API_V2, content_type=protobuf.TYPE)
-            found = discover(self.kinds, path) if request.method == "GET" else None
-            if found is not None:
-                return web.json_response(found)
-            target = find(self.kinds, path)
-            if target is None:
-                return web.Response(status=404, text="404 page not found\n")
-            return await self._serve(request, target, user)
+            known = self.rights.user(token)
+            user = known.name
+            response = await self._route(request, path, known)
+            code = response.status
         except Refusal as refusal:
-            return web.json_response(refusal.status, status=refusal.code)
+            code = refusal.code
+            response = web.json_response(refusal.status, status=code)
+        finally:
+            asked = f"{path}?{request.query_string}".removesuffix("?")
+            self.audit.append(AuditEvent(user, request.method, asked, code))
+        return response
+
+    async def _route(self, request: web.BaseRequest, path: str, user: User) -> web.StreamResponse:
+        if path in ("/healthz", "/livez", "/readyz"):
+            return web.Response(text="ok")
+        if path == "/openapi/v2" and "protobuf" in request.headers.get("Accept", ""):
+            return web.Response(body=OPEN_API_V2, content_type=protobuf.TYPE)
+        found = discover(self.kinds, path) if request.method == "GET" else None
+        if found is not None:
+            return web.json_response(found)
+        target = find(self.kinds, path)
+        if target is None:
+            return web.Response(status=404, text="404 page not found\n")
+        return await self._serve(request, target, user)
 
     async def _serve(
         self, request: web.BaseRequest, target: Target, user: User
