@@ -66,6 +66,8 @@ __all__ = [
     "WaitTimeout",
 ]
 
+_LONGEST_VALUE = 400  # characters of a wrong value in a message; `value` has all of it
+
 
 class PodfleetError(Exception):
     """The root: ``except PodfleetError`` catches all that podfleet raises on purpose."""
@@ -87,10 +89,20 @@ class ConfigurationError(PodfleetError, ValueError):
     """
 
     def __init__(self, field: str, value: object, advice: str) -> None:
-        super().__init__(f"{field}: {value!r}: {advice}")
+        super().__init__(f"{field}: {_shown(value)}: {advice}")
         self.field = field
         self.value = value
         self.advice = advice
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, whatever it is: in full only if that is short."""
+    try:
+        shown = repr(value)
+    except Exception:  # its __repr__ is a caller's; and Python writes no number of 5,000 digits
+        return f"<{type(value).__name__}>"
+    half = _LONGEST_VALUE // 2
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:half]} ... {shown[-half:]}"
 
 
 class ApiError(PodfleetError):

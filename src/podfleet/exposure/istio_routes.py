@@ -10,7 +10,7 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.model import Endpoint, Port
-from podfleet.model.names import check_dns_label
+from podfleet.model.names import check_subdomain
 from podfleet.ports import PortPool
 
 __all__ = ["ByHeader", "ByHost", "ByPath", "ByPort", "Route"]
@@ -330,7 +330,7 @@ def _http_gate(number: int, secret: str | None, host: str) -> _Gate:
 
 def _check_secret(name: str, value: object) -> None:
     if value is not None:
-        check_dns_label(name, value)  # type: ignore[arg-type]
+        check_subdomain(name, value)
 
 
 def _address(address: str | None) -> str:

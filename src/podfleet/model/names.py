@@ -13,6 +13,7 @@ from collections.abc import ItemsView, Mapping
 from typing import Final
 
 from podfleet.errors import ConfigurationError
+from podfleet.model.plain import check_text
 
 __all__ = [
     "ALLOCATED_AT",
@@ -43,14 +44,17 @@ __all__ = [
     "TURN",
     "check_annotation_key",
     "check_annotations",
+    "check_container_name",
     "check_dns_label",
     "check_fleet_name",
     "check_label",
     "check_labels",
     "check_metadata",
     "check_namespace",
+    "check_node_labels",
     "check_session",
     "check_slots",
+    "check_subdomain",
     "is_server_name",
     "new_server_name",
     "registration_name",
@@ -204,7 +208,7 @@ def check_session(session: str, field: str = "session") -> str:
         raise ConfigurationError(
             field, session, f"must be a string of 1 to {_MAX_SESSION} characters"
         )
-    return session
+    return check_text(field, session)
 
 
 def check_slots(field: str, value: int) -> int:
@@ -214,7 +218,7 @@ def check_slots(field: str, value: int) -> int:
     return value
 
 
-def check_dns_label(field: str, value: str, limit: int = 63) -> str:
+def check_dns_label(field: str, value: object, limit: int = 63) -> str:
     """Return the name if it is a DNS label that starts with a letter (RFC 1035)."""
     if not isinstance(value, str) or len(value) > limit or not _DNS_LABEL.fullmatch(value):
         raise ConfigurationError(
@@ -226,7 +230,7 @@ def check_dns_label(field: str, value: str, limit: int = 63) -> str:
     return value
 
 
-def check_namespace(field: str, value: str) -> str:
+def check_namespace(field: str, value: object) -> str:
     """Return the name if a namespace can have it: a DNS label (RFC 1123)."""
     if not isinstance(value, str) or not _NAMESPACE.fullmatch(value):
         raise ConfigurationError(
@@ -238,7 +242,24 @@ def check_namespace(field: str, value: str) -> str:
     return value
 
 
-def check_fleet_name(field: str, value: str) -> str:
+def check_container_name(field: str, value: object) -> str:
+    """Return the name if a container can have it: a DNS label (RFC 1123), as a namespace."""
+    return check_namespace(field, value)
+
+
+def check_subdomain(field: str, value: object) -> str:
+    """Return the name if most objects can have it: a DNS subdomain (RFC 1123), dots included."""
+    if not isinstance(value, str) or len(value) > 253 or not _SUBDOMAIN.fullmatch(value):
+        raise ConfigurationError(
+            field,
+            value,
+            "must be 1 to 253 lower-case letters, digits, '-' or '.', and each part between dots "
+            "must start and end with a letter or digit",
+        )
+    return value
+
+
+def check_fleet_name(field: str, value: object) -> str:
     """Return the fleet's name if a server's name can be made of it."""
     return check_dns_label(field, value, MAX_FLEET_NAME)
 
@@ -248,6 +269,13 @@ def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
     for key, value in _items(field, labels):
         check_label(field, key, value)
         _check_is_free(field, key)
+    return dict(labels)
+
+
+def check_node_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels as a dict if a node can have them."""
+    for key, value in _items(field, labels):
+        check_label(field, key, value)
     return dict(labels)
 
 
@@ -273,10 +301,10 @@ def check_annotations(field: str, annotations: Mapping[str, str]) -> dict[str, s
     """Return the annotations as a dict if Kubernetes takes them and none is podfleet's own."""
     size = 0
     for key, value in _items(field, annotations):
-        _check_key(field, key)
+        # ValidateAnnotations takes capital letters in the part before the '/' too.
+        _check_key(field, key.lower() if isinstance(key, str) else key)
         _check_is_free(field, key)
-        if not isinstance(value, str):
-            raise ConfigurationError(f"{field}[{key!r}]", value, "must be a string")
+        check_text(f"{field}[{key!r}]", value)
         size += len(key.encode()) + len(value.encode())
     if size > _MAX_ANNOTATIONS:
         raise ConfigurationError(

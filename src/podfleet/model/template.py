@@ -16,49 +16,88 @@ from podfleet.model.names import (
     CONTAINER,
     SLOTS,
     check_annotations,
+    check_container_name,
     check_labels,
-    check_namespace,
+    check_node_labels,
     check_slots,
 )
+from podfleet.model.plain import check_text, each, plain_mapping
+from podfleet.model.pod import read_pod, without_nulls
 from podfleet.model.port import Port
+from podfleet.model.quantity import check_resources
 
 __all__ = ["GameServerTemplate"]
 
 _VOLUME = "podfleet"
 
 
+_RESOURCES = "{'requests': {'cpu': '500m'}}"
+
+
 def _plain_pod(pod: Any) -> dict[str, Any] | None:
     """Return the escape hatch as plain JSON: a dict as it is, a `V1Pod` by its aliases."""
     if pod is None:
         return None
-    if isinstance(pod, Mapping):
-        return copy.deepcopy(dict(pod))
-    if hasattr(pod, "model_dump"):  # kubernetes' V1Pod is a pydantic model since 36
-        dumped: dict[str, Any] = pod.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return dumped
-    raise ConfigurationError(
-        "GameServerTemplate.pod", type(pod).__name__, "must be a dict or a kubernetes V1Pod"
+    if hasattr(pod, "model_dump") and not isinstance(pod, type):
+        # kubernetes' V1Pod is a pydantic model since 36
+        pod = pod.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return read_pod("GameServerTemplate.pod", pod)
+
+
+def _env(value: object) -> Mapping[str, str]:
+    return MappingProxyType(plain_mapping("GameServerTemplate.env", value, "{'MAP': 'desert'}"))
+
+
+def _resources(value: object) -> Mapping[str, Mapping[str, Any]]:
+    copied = plain_mapping("GameServerTemplate.resources", value, _RESOURCES)
+    found = without_nulls("GameServerTemplate.resources", copied)
+    return MappingProxyType(found)
+
+
+def _node_selector(value: object) -> Mapping[str, str]:
+    like = "{'disk': 'ssd'}"
+    return MappingProxyType(plain_mapping("GameServerTemplate.node_selector", value, like))
+
+
+def _labels(value: object) -> Mapping[str, str]:
+    return MappingProxyType(plain_mapping("GameServerTemplate.labels", value, "{'app': 'arena'}"))
+
+
+def _annotations(value: object) -> Mapping[str, str]:
+    like = "{'acme.com/owner': 'games'}"
+    return MappingProxyType(plain_mapping("GameServerTemplate.annotations", value, like))
+
+
+def _ports(value: Iterable[Port] | None) -> tuple[Port, ...]:
+    return each("GameServerTemplate.ports", value, "[Port('game', 7777)]")
+
+
+def _tolerations(value: Iterable[Mapping[str, Any]] | None) -> tuple[Mapping[str, Any], ...]:
+    like = "[{'key': 'games', 'operator': 'Exists'}]"
+    given = each("GameServerTemplate.tolerations", value, like)
+    return tuple(
+        without_nulls(where, plain_mapping(where, toleration, like[1:-1]))
+        for at, toleration in enumerate(given)
+        for where in [f"GameServerTemplate.tolerations[{at}]"]
     )
 
 
-def _mapping(value: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    return MappingProxyType(copy.deepcopy(dict(value or {})))
+def _argv(name: str, value: Iterable[str] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    field_name = f"GameServerTemplate.{name}"
+    return tuple(
+        check_text(f"{field_name}[{at}]", word)
+        for at, word in enumerate(each(field_name, value, "['/server', '--map=desert']"))
+    )
 
 
-def _ports(value: Iterable[Port]) -> tuple[Port, ...]:
-    return tuple(value)
+def _command(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    return _argv("command", value)
 
 
-def _tolerations(value: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(copy.deepcopy(dict(toleration)) for toleration in value)
-
-
-def _argv(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    if isinstance(value, str):
-        raise ConfigurationError(
-            "GameServerTemplate.command", value, "must be a list of strings, not one string"
-        )
-    return None if value is None else tuple(value)
+def _args(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    return _argv("args", value)
 
 
 @frozen(kw_only=True)
@@ -75,7 +114,8 @@ class GameServerTemplate:
         env: Environment variables, name to value.
         command: Replaces the image's entrypoint.
         args: Replaces the image's arguments.
-        resources: ``{"requests": {"cpu": "500m"}, "limits": {"memory": "256Mi"}}``.
+        resources: ``{"requests": {"cpu": "500m"}, "limits": {"memory": "256Mi"}}``: quantities as
+            Kubernetes writes them, which may be numbers.
         node_selector: Labels that a node must have.
         tolerations: Taints that are tolerated, as Kubernetes writes them.
         labels: Labels for every Pod. Keys under ``podfleet.dev/`` are podfleet's own.
@@ -83,7 +123,7 @@ class GameServerTemplate:
         slots: How many slots a server has, if several sessions are to share it: players, or
             matches. By default a server has one session at a time.
         pod: A Pod manifest (dict or kubernetes ``V1Pod``) to start from: probes, volumes,
-            sidecars, security context.
+            sidecars, security context. A null (``None``) is a field that is not set.
         container: Which container of ``pod`` is the game server: its fields are set from this
             template, and its exit ends the match, whatever else runs in the Pod. By default the
             container named ``server``, else the first one.
@@ -101,14 +141,14 @@ class GameServerTemplate:
 
     image: str | None = field(default=None)
     ports: tuple[Port, ...] = field(default=(), converter=_ports)
-    env: Mapping[str, str] = field(factory=dict, converter=_mapping)
-    command: tuple[str, ...] | None = field(default=None, converter=_argv)
-    args: tuple[str, ...] | None = field(default=None, converter=_argv)
-    resources: Mapping[str, Mapping[str, str]] = field(factory=dict, converter=_mapping)
-    node_selector: Mapping[str, str] = field(factory=dict, converter=_mapping)
+    env: Mapping[str, str] = field(factory=dict, converter=_env)
+    command: tuple[str, ...] | None = field(default=None, converter=_command)
+    args: tuple[str, ...] | None = field(default=None, converter=_args)
+    resources: Mapping[str, Mapping[str, Any]] = field(factory=dict, converter=_resources)
+    node_selector: Mapping[str, str] = field(factory=dict, converter=_node_selector)
     tolerations: tuple[Mapping[str, Any], ...] = field(default=(), converter=_tolerations)
-    labels: Mapping[str, str] = field(factory=dict, converter=_mapping)
-    annotations: Mapping[str, str] = field(factory=dict, converter=_mapping)
+    labels: Mapping[str, str] = field(factory=dict, converter=_labels)
+    annotations: Mapping[str, str] = field(factory=dict, converter=_annotations)
     slots: int | None = field(default=None)
     pod: Mapping[str, Any] | None = field(default=None, converter=_plain_pod, repr=False)
     container: str | None = field(default=None)
@@ -142,20 +182,14 @@ class GameServerTemplate:
     @env.validator
     def _check_env(self, _: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
         for key, text in value.items():
+            where = f"GameServerTemplate.env[{key!r}]"
             # What Kubernetes takes (IsEnvVarName, relaxed): printable ASCII but '='.
-            if (
-                not isinstance(key, str)
-                or not key
-                or "=" in key
-                or not (key.isascii() and key.isprintable())
-            ):
+            if not key or "=" in key or not (key.isascii() and key.isprintable()):
                 raise ConfigurationError(
                     "GameServerTemplate.env", key, "a name must be printable, without '='"
                 )
-            if not isinstance(text, str):
-                raise ConfigurationError(
-                    f"GameServerTemplate.env[{key!r}]", text, "must be a string"
-                )
+            if "\0" in check_text(where, text):
+                raise ConfigurationError(where, text, "no program can be given a NUL character")
 
     @labels.validator
     def _check_labels(self, _: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
@@ -169,7 +203,7 @@ class GameServerTemplate:
     def _check_container(self, _: Attribute[str | None], value: str | None) -> None:
         if value is None:
             return
-        check_namespace("GameServerTemplate.container", value)  # the same rule: RFC 1123
+        check_container_name("GameServerTemplate.container", value)
         containers = ((self.pod or {}).get("spec") or {}).get("containers") or []
         known = [one.get("name") for one in containers if isinstance(one, Mapping)]
         if known and value not in known:
@@ -180,6 +214,14 @@ class GameServerTemplate:
                 f"{', '.join(map(str, known))}; init containers and sidecars do not count",
             )
 
+    @resources.validator
+    def _check_resources(self, _: Attribute[Any], value: Mapping[str, Any]) -> None:
+        check_resources("GameServerTemplate.resources", value)
+
+    @node_selector.validator
+    def _check_node_selector(self, _: Attribute[Any], value: Mapping[str, str]) -> None:
+        check_node_labels("GameServerTemplate.node_selector", value)
+
     def __attrs_post_init__(self) -> None:
         image = self.image if self.image is not None else _server(self.to_pod()).get("image")
         if not isinstance(image, str) or not image.strip() or image != image.strip():
@@ -188,6 +230,7 @@ class GameServerTemplate:
                 image,
                 "must name a container image: 'ghcr.io/acme/arena:1'",
             )
+        check_text("GameServerTemplate.image", image)
 
     def to_pod(self) -> dict[str, Any]:
         """Return the Pod manifest, without a name: a fresh dict that the caller may change."""
@@ -227,7 +270,7 @@ class GameServerTemplate:
         spec, container = pod["spec"], _server(pod)
         volumes = spec.setdefault("volumes", [])
         mounts = container.setdefault("volumeMounts", [])
-        if any(one["name"] == _VOLUME for one in volumes) or any(
+        if any(one.get("name") == _VOLUME for one in volumes) or any(
             one["mountPath"] == FOLDER for one in mounts
         ):
             return
