@@ -8,11 +8,19 @@ from typing import Any
 from podfleet.errors import ConfigurationError
 from podfleet.exposure import Resource
 from podfleet.model import Manifest, names
+from podfleet.model.manifest import labels_of
 from podfleet.model.names import check_fleet_name, check_namespace
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
 
-__all__ = ["administration", "fleet_rules", "namespaced", "reading_rules", "tender_deployment"]
+__all__ = [
+    "administration",
+    "fleet_rules",
+    "labelled",
+    "namespaced",
+    "reading_rules",
+    "tender_deployment",
+]
 
 
 _API = "rbac.authorization.k8s.io"
@@ -72,6 +80,19 @@ def namespaced(resource: Resource, namespace: str) -> dict[str, Any]:
     return manifest
 
 
+def labelled(resource: Resource, namespace: str, fleet: str) -> dict[str, Any]:
+    """Return the manifest of an object that a fleet makes: with its label, which says whose it is.
+
+    Args:
+        resource: The object, as a strategy describes it.
+        namespace: The fleet's namespace.
+        fleet: The fleet's name.
+    """
+    manifest = namespaced(resource, namespace)
+    manifest["metadata"]["labels"] = {**labels_of(manifest), names.FLEET: fleet}
+    return manifest
+
+
 def administration(
     fleet: str,
     namespace: str,
@@ -106,7 +127,7 @@ def administration(
         where = {"name": own} if place is None else {"name": own, "namespace": place}
         found += _pair("ClusterRole" if place is None else "Role", where, granted, subject)
     found.append(_budget(fleet, namespace))
-    return (*found, *(namespaced(one, namespace) for one in shared if not one.exists))
+    return (*found, *(labelled(one, namespace, fleet) for one in shared if not one.exists))
 
 
 def tender_deployment(

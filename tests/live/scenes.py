@@ -5,9 +5,9 @@ from typing import Any
 
 from podfleet import Cluster, Fleet, NodePortPerPod, PortPool
 from podfleet.fleet.claiming.claim import Candidate
-from podfleet.fleet.claiming.registration import lease, registrations
+from podfleet.fleet.claiming.registration import lease
 from podfleet.kube import KubeClient
-from podfleet.kube.paths import object_path, pods
+from podfleet.kube.paths import leases, object_path, pods
 from podfleet.model.names import new_server_name
 from tests.live.stage import ADDRESS, Stage
 
@@ -52,7 +52,7 @@ def left_behind(stage: Stage) -> None:
     _create(
         stage,
         (pods(stage.namespace), orphan),
-        (registrations(stage.namespace, fleet.name), stray),
+        (leases(stage.namespace), stray),
     )
 
 

@@ -13,7 +13,7 @@ from podfleet import Cluster, Invalid
 from podfleet.fleet.gate import Gate
 from podfleet.fleet.tending import tender
 from podfleet.fleet.tending.tender import Tender
-from podfleet.kube import KubeClient
+from podfleet.kube import Guard, KubeClient
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
 from tests.live.faults import faulty
@@ -33,8 +33,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replica(backend: Backend, client: KubeClient, fleet: str, skew: float) -> Tender:
-    gate = Gate(fleet, backend.namespace, client)
-    return Tender(fleet, gate, client, "revision", clock(skew))
+    guard = Guard(client, backend.namespace, [fleet])
+    return Tender(fleet, Gate(fleet, backend.namespace, guard), guard, "revision", clock(skew))
 
 
 def leases(backend: Backend) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from podfleet.errors import NotFound
 from podfleet.kube.paths import pods
 from podfleet.model import Diagnosis, GameServer, ServerState
 from podfleet.model.manifest import labels_of
-from podfleet.model.names import FLEET, SLOTS
+from podfleet.model.names import FLEET, SLOTS, check_server_name
 from podfleet.model.server import server_from_pod
 from podfleet.waiters.diagnosis import is_ready
 from podfleet.waiters.watching import explain
@@ -47,6 +47,7 @@ def describe(
     If it is not ready, it says why, and what to do, with the cluster's warnings about it and the
     last lines of its log.
     """
+    check_server_name("SERVER", server)
     found, diagnosis = asyncio.run(_seen(server, kubeconfig, context, namespace))
     if output is Format.JSON:
         print_json(as_json(found) | {"diagnosis": _as_json(diagnosis)})

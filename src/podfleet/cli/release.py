@@ -13,6 +13,7 @@ from podfleet.cli.visit import visited
 from podfleet.cli.where import Context, Kubeconfig, Namespace
 from podfleet.errors import ConfigurationError, NotFound
 from podfleet.fleet import AsyncFleet, AsyncFleetGroup, AsyncFleetServer
+from podfleet.model.names import check_server_name
 
 __all__ = ["release"]
 
@@ -42,6 +43,8 @@ def release(
     """
     if (server is None) == (session is None):
         raise ConfigurationError("SERVER", server, "name a server, or a --session: one of them")
+    if server is not None:
+        check_server_name("SERVER", server)
     fleet = visited(reference, kubeconfig, context, namespace)
     released = asyncio.run(_released(fleet, server, session, recycle))
     typer.echo(f"{released} is released" + (", and kept" if recycle else ""))

@@ -16,6 +16,7 @@ from podfleet.model.names import (
     check_label,
     check_labels,
     check_metadata,
+    check_server_name,
     check_session,
     check_slots,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "check_recycle",
     "check_request",
     "check_seconds",
+    "check_server",
     "check_sharing",
     "check_state",
 ]
@@ -54,6 +56,8 @@ def asked(
 ) -> tuple[Claim, Wish]:
     """Return what ``allocate`` is to write, and on which server, or refuse its arguments."""
     check_seconds("timeout", timeout)
+    if reservation is not None:
+        check_server("reservation", reservation)
     _check_shared(spec, slots, [metadata, limit, labels, annotations, reservation])
     claim = Claim(
         session=None if session is None else check_session(session),
@@ -156,6 +160,14 @@ def check_recycle(value: object) -> bool:
     """Return whether a server is to be kept."""
     if not isinstance(value, bool):
         raise ConfigurationError("recycle", value, "must be True or False")
+    return value
+
+
+def check_server(field: str, value: object) -> GameServer:
+    """Return a server if it is one whose name a Pod can have."""
+    if not isinstance(value, GameServer):
+        raise ConfigurationError(field, value, "must be a GameServer")
+    check_server_name(f"{field}.name", value.name)
     return value
 
 

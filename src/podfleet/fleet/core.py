@@ -28,11 +28,10 @@ from podfleet.fleet.sets.replicas import Replicas
 from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose, Removal, Tally
-from podfleet.kube import Change, KubeClient, Reflector, Store
+from podfleet.kube import Change, Guard, KubeClient, Reflector, Store
 from podfleet.kube.paths import object_path, pods
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
-from podfleet.model.manifest import name_of, uid_of
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
 
@@ -62,21 +61,25 @@ class Core:
         self.namespace = namespace
         self.tally = tally
         self.client = client
-        self.store = Store(index_by=sessions_of)
+        """Reads and watches; what is written goes through `guard`."""
+        self.guard = Guard(client, namespace, [spec.name])
+        self.store = Store(index_by=sessions_of, admits=self.guard.owns)
         self.events = Events(self.store)
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
-        self.claims = Claims(spec.name, namespace, client, self.store)
-        self.releases = Releases(spec, namespace, client, self.store)
+        self.claims = Claims(spec.name, namespace, self.guard, self.store)
+        self.releases = Releases(spec, namespace, self.guard, self.store)
         self.seats = Seats(self.claims)
-        self.strays = Strays(namespace, client, self.store)
+        self.strays = Strays(namespace, client, self.guard, self.store)
         self.free = FreeServers(self.store, spec.revision, spec.packing)
         self.line = Line(self.free)
-        self.gate = Gate(spec.name, namespace, client)
+        self.gate = Gate(spec.name, namespace, self.guard)
         self.gate.listen(self._turn_away)
         self.orphans = Orphans(spec.revision)
         self.replicas = (
-            Replicas(spec, spec.workload, client, self.store, namespace) if spec.workload else None
+            Replicas(spec, spec.workload, client, self.guard, self.store, namespace)
+            if spec.workload
+            else None
         )
         self.cordoned = Store(may_return=True)
         """The Nodes that are to get no more servers; none, if there is no right to see them."""
@@ -156,10 +159,12 @@ class Core:
         return about(fleet=self.spec.name, namespace=self.namespace, server=server)
 
     async def read(self, pod_name: str) -> Manifest | None:
-        """Return the Pod as the API server shows it now; ``None`` if there is none."""
+        """Return a server as the API server shows it now; ``None`` if the fleet has none such."""
         try:
-            pod = await self.client.get(pods(self.namespace, pod_name))
-        except NotFound:
+            pod = await self.guard.get(pods(self.namespace), pod_name)
+        except NotFound as error:
+            if error.found is not None:
+                self.store.observe(error.found)  # perhaps the fleet's until now
             return None
         self.store.observe(pod)
         return pod
@@ -178,7 +183,7 @@ class Core:
                 is anybody's.
         """
         body = self.spec.pod(self.namespace, pod_name, numbers, patience)
-        pod = await self.client.create(pods(self.namespace), body)
+        pod = await self.guard.create(pods(self.namespace), body)
         purpose = Purpose.READY if patience is None else Purpose.ALLOCATE
         self.tally.created(purpose)
         _log.info(
@@ -240,10 +245,8 @@ class Core:
         Returns:
             Whether it was deleted.
         """
-        version = pod["metadata"]["resourceVersion"]
-        path = pods(self.namespace, name_of(pod))
         try:
-            return await self.client.delete(path, uid=uid_of(pod), version=version)
+            return await self.guard.delete(pods(self.namespace), pod)
         except Conflict:
             return False
 
@@ -296,16 +299,13 @@ class Core:
         pod = await self.read(pod_name)
         if pod is None or pod["metadata"].get("deletionTimestamp"):
             return
-        path = pods(self.namespace, pod_name)
         if has_slots(pod) and claim.session is None and claim.holds(pod):
             await self.claims.carry_out(Discard(pod), claim)
             await self._discard_once(pod_name, claim)
-        elif claim.holds(pod) and claim.session is None:
-            if await self.client.delete(path, uid=uid_of(pod)):
-                self.tally.removed(Removal.OTHER)
-        elif is_claimable(pod) and self.replicas is None:
-            version = pod["metadata"]["resourceVersion"]
-            if await self.client.delete(path, uid=uid_of(pod), version=version):
+        elif (claim.holds(pod) and claim.session is None) or (
+            is_claimable(pod) and self.replicas is None
+        ):
+            if await self.guard.delete(pods(self.namespace), pod):
                 self.tally.removed(Removal.OTHER)
         else:
             self.abandoned.pop(pod_name, None)  # another replica's match runs there

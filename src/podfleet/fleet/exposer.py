@@ -17,10 +17,10 @@ from podfleet.errors import (
 from podfleet.exposure import ClusterView, Resource
 from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import Change, KubeClient, Store
+from podfleet.kube import Change, Guard, KubeClient, Store
 from podfleet.kube.paths import object_path
 from podfleet.log import about
-from podfleet.manifests import namespaced
+from podfleet.manifests import labelled
 from podfleet.model import Endpoint, Manifest
 from podfleet.model.manifest import name_of, uid_of
 
@@ -38,7 +38,7 @@ class Exposer:
 
     Args:
         spec: The fleet's.
-        client: The transport.
+        client: Reads Nodes, and what the strategy names.
         store: The fleet's Pods.
         namespace: The fleet's namespace.
     """
@@ -49,7 +49,8 @@ class Exposer:
         self._client = client
         self._store = store
         self._namespace = namespace
-        self._shared = SharedObjects(spec, client, namespace)
+        self._guard = Guard(client, namespace, [spec.name])
+        self._shared = SharedObjects(spec, client, self._guard, namespace)
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._nodes: dict[str, tuple[float, Manifest | None]] = {}
         self._objects: dict[str, tuple[Manifest, ...]] = {}
@@ -184,14 +185,14 @@ class Exposer:
         return known
 
     async def _make(self, resource: Resource, pod: Manifest) -> Manifest:
-        manifest = namespaced(resource, self._namespace)
+        manifest = labelled(resource, self._namespace, self._spec.name)
         manifest["metadata"]["ownerReferences"] = [
             {"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)}
         ]
         deadline = time.monotonic() + _PREDECESSOR
         while True:
             try:
-                return await self._client.create(self._path(resource), manifest)
+                return await self._guard.create(self._path(resource), manifest)
             except AlreadyExists as error:
                 found = await self._existing(resource)
                 if found is not None and _is_owned(found, pod):
@@ -226,8 +227,8 @@ class Exposer:
 
 def _owner_uid(manifest: Manifest) -> str | None:
     for owner in manifest["metadata"].get("ownerReferences") or []:
-        if owner["kind"] == "Pod":
-            return str(owner["uid"])
+        if owner.get("kind") == "Pod":
+            return str(owner.get("uid"))
     return None
 
 

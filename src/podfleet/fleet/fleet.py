@@ -17,6 +17,7 @@ from podfleet.fleet.arguments import (
     check_recycle,
     check_request,
     check_seconds,
+    check_server,
     check_sharing,
     check_state,
 )
@@ -46,7 +47,9 @@ from podfleet.model import (
 from podfleet.model.event import FleetEvent
 from podfleet.model.manifest import name_of
 from podfleet.model.names import (
+    FLEET,
     SLOTS,
+    check_server_name,
     check_session,
     check_slots,
 )
@@ -419,17 +422,14 @@ class AsyncFleet:
             name: The server's name.
 
         Raises:
-            NotFound: The fleet has no server of that name.
+            NotFound: The fleet has no server of that name, whatever else may have it.
+            ConfigurationError: No server can have that name.
         """
+        check_server_name("name", name)
         core = await self._running()
         pod = core.store.get(name) or await core.read(name)
         if pod is None or core.store.get(name) is None:
-            raise NotFound(
-                f"fleet {self.name} has no server {core.namespace}/{name}: "
-                "fleet.servers() lists those it has",
-                status=404,
-                reason="NotFound",
-            )
+            raise self._has_none(core.namespace, name)
         return await self._server(core, pod, fresh=True)
 
     async def servers(self, state: ServerState | str | None = None) -> list[AsyncFleetServer]:
@@ -597,13 +597,24 @@ class AsyncFleet:
                 name, whichever runs there now. A reserved server is given back as it is.
                 Of a server that is shared, only its session leaves.
             recycle: Keep the server. One with a time ``limit`` is deleted nevertheless.
+
+        Raises:
+            NotFound: It is not this fleet's: another's, or not one any more. Nothing is done.
+            ConfigurationError: No server can have that name.
         """
         check_recycle(recycle)
-        if isinstance(server, GameServer) and SLOTS in server.annotations and server.session:
-            await self.leave(server.session)
-            return
+        if isinstance(server, str):
+            check_server_name("server", server)
+        elif check_server("server", server).labels.get(FLEET) != self.name:
+            raise self._has_none(server.namespace, server.name)
+        core = await self._running()
+        if isinstance(server, GameServer):
+            if server.namespace != core.namespace:
+                raise self._has_none(server.namespace, server.name)
+            if SLOTS in server.annotations and server.session:
+                await self.leave(server.session)
+                return
         with span("release", self.name) as traced:
-            core = await self._running()
             pod: Manifest | None
             if isinstance(server, GameServer):
                 pod = {
@@ -614,7 +625,7 @@ class AsyncFleet:
                     }
                 }
             else:
-                pod = core.store.get(server) or await core.read(server)
+                pod = await core.releases.named(server)
             if pod is None:
                 return
             traced.tell(of_pod(name_of(pod), core.namespace))
@@ -643,6 +654,14 @@ class AsyncFleet:
         alive = [loop for loop in loops if loop is not None and not loop.is_closed()]
         runnings = [running for loop in alive if (running := self._running_in.get(loop))]
         return tuple(status for running in runnings if (status := running.status))
+
+    def _has_none(self, namespace: str, name: str) -> NotFound:
+        return NotFound(
+            f"fleet {self.name} has no server {namespace}/{name}: "
+            "fleet.servers() lists those it has",
+            status=404,
+            reason="NotFound",
+        )
 
     async def _running(self) -> Core:
         return await self.here().start(START_TIMEOUT)

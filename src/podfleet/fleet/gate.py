@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from podfleet.errors import FleetDraining, NotFound
-from podfleet.kube import KubeClient
-from podfleet.kube.paths import object_path
+from podfleet.errors import FleetDraining
+from podfleet.kube import Guard
+from podfleet.kube.paths import leases
 from podfleet.kube.store import version
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, parse_time
@@ -27,36 +27,34 @@ class Gate:
     Args:
         fleet: The fleet's name.
         namespace: The fleet's namespace.
-        client: The transport.
+        guard: Reads and writes the fleet's objects.
     """
 
-    def __init__(self, fleet: str, namespace: str, client: KubeClient) -> None:
+    def __init__(self, fleet: str, namespace: str, guard: Guard) -> None:
         self.since: datetime | None = None
         """Since when it is drained; ``None`` if it is not."""
         self.looked = time.monotonic()
         """When that was read, on this machine's own clock."""
+        self.namespace = namespace
         self.lease = f"{fleet}-tender"
-        self.leases = object_path("coordination.k8s.io/v1", "leases", namespace)
+        self.leases = leases(namespace)
         self._fleet = fleet
-        self._client = client
+        self._guard = guard
         self._listeners: list[Callable[[], None]] = []
         self._version = self._learned = 0
-
-    @property
-    def path(self) -> str:
-        """The Lease's."""
-        return f"{self.leases}/{self.lease}"
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call the listener whenever the fleet is found drained, or reopened."""
         self._listeners.append(listener)
 
     async def look(self) -> Manifest | None:
-        """Read the Lease, learn what it says, and return it; ``None`` if there is none yet."""
+        """Read the Lease, learn what it says, and return it; ``None`` if there is none yet.
+
+        What another's Lease of that name says is not this fleet's.
+        """
         before = self._learned
-        try:
-            found: Manifest = await self._client.get(self.path)
-        except NotFound:
+        found = await self._guard.find(self.leases, self.lease)
+        if found is None:
             if self._learned == before:  # else it was made meanwhile
                 self._is(None)
             return None

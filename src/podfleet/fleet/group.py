@@ -302,7 +302,8 @@ class AsyncFleetGroup:
     def _members(self, cores: Sequence[Core], session: str | None = None) -> Members:
         """Return the fleets in the order in which they are asked for a session."""
         views = Views({core.spec.name: core.store for core in cores})
-        claims = Claims(self._name, cores[0].namespace, cores[0].client, views)
+        guard = cores[0].guard.of(*views.stores)
+        claims = Claims(self._name, cores[0].namespace, guard, views)
         ordered = [cores[at] for at in self._weights.order(self._name, session)]
         return Members(f"group {self._name}", claims, ordered)
 

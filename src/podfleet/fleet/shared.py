@@ -8,12 +8,11 @@ from typing import Any
 from podfleet.errors import AlreadyExists, ConfigurationError, Forbidden, NotFound
 from podfleet.exposure import Resource
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import KubeClient
+from podfleet.kube import Guard, KubeClient
 from podfleet.kube.paths import object_path, pointer
-from podfleet.manifests import namespaced
+from podfleet.manifests import labelled, namespaced
 from podfleet.model import Manifest
-from podfleet.model.manifest import labels_of, name_of, namespace_of
-from podfleet.model.names import FLEET
+from podfleet.model.manifest import name_of, namespace_of
 
 __all__ = ["SharedObjects", "differences"]
 
@@ -23,14 +22,19 @@ class SharedObjects:
 
     Args:
         spec: The fleet's.
-        client: The transport.
+        client: Reads, also what is an administrator's.
+        guard: Writes the fleet's objects.
         namespace: The fleet's namespace.
     """
 
-    def __init__(self, spec: FleetSpec, client: KubeClient, namespace: str) -> None:
+    def __init__(self, spec: FleetSpec, client: KubeClient, guard: Guard, namespace: str) -> None:
         self._spec = spec
         self._client = client
-        self._resources = [(one, namespaced(one, namespace)) for one in spec.shared]
+        self._guard = guard
+        self._resources = [
+            (one, namespaced(one, namespace) if one.exists else labelled(one, namespace, spec.name))
+            for one in spec.shared
+        ]
         self._shown: tuple[Manifest, ...] | None = None
 
     async def prepare(self) -> None:
@@ -81,18 +85,18 @@ class SharedObjects:
         wrong = list(differences(wanted.get("spec", {}), found.get("spec", {})))
         if not wrong:
             return found
-        if resource.exists or labels_of(found).get(FLEET) != self._spec.name:
+        if resource.exists or not self._guard.owns(found):
             raise ConfigurationError(
                 "Fleet.exposure",
                 self._spec.exposure,
                 f"{_words(wanted)} is not this fleet's, and not as it needs it "
                 f"({'; '.join(wrong)}): rename the fleet, or remove that object",
             )
-        return await self._correct(resource, wanted)
+        return await self._correct(resource, wanted, found)
 
     async def _make(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
         try:
-            return await self._client.create(_path(resource.plural, wanted), wanted)
+            return await self._guard.create(_path(resource.plural, wanted), wanted)
         except AlreadyExists:  # another replica starts too
             return await self._one(resource, wanted)
         except Forbidden as error:
@@ -103,14 +107,17 @@ class SharedObjects:
                 f"apply what fleet.manifests() returns ({error})",
             ) from error
 
-    async def _correct(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
+    async def _correct(
+        self, resource: Resource, wanted: dict[str, Any], shown: Manifest
+    ) -> Manifest:
         patch = [
             {"op": "add", "path": pointer("spec", key), "value": value}
             for key, value in wanted["spec"].items()
         ]
         try:
-            return await self._client.patch(
-                _path(resource.plural, wanted, one=True),
+            return await self._guard.patch(
+                _path(resource.plural, wanted),
+                shown,
                 patch,
                 done=lambda found: not any(differences(wanted["spec"], found["spec"])),
             )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
-__all__ = ["object_path", "pods", "pointer"]
+from podfleet.errors import ConfigurationError
+
+__all__ = ["leases", "member", "object_path", "pods", "pointer"]
 
 
 def object_path(
@@ -26,14 +28,33 @@ def object_path(
     if namespace is not None:
         parts += ["namespaces", quote(namespace, safe="")]
     parts.append(plural)
-    if name is not None:
-        parts.append(quote(name, safe=""))
-    return "/".join(parts)
+    collection = "/".join(parts)
+    return collection if name is None else member(collection, name)
+
+
+def member(collection: str, name: str) -> str:
+    """Return the path of one object of a collection.
+
+    Example:
+        >>> member("/api/v1/namespaces/games/pods", "arena-1")
+        '/api/v1/namespaces/games/pods/arena-1'
+
+    Raises:
+        ConfigurationError: No object has that name: the path would be another resource's.
+    """
+    if not name or name in (".", ".."):  # `quote` keeps dots
+        raise ConfigurationError("name", name, f"is no object's name, in {collection}")
+    return f"{collection}/{quote(name, safe='')}"
 
 
 def pods(namespace: str, name: str | None = None) -> str:
     """Return the path of a namespace's Pods, or of one."""
     return object_path("v1", "pods", namespace, name)
+
+
+def leases(namespace: str) -> str:
+    """Return the path of a namespace's Leases."""
+    return object_path("coordination.k8s.io/v1", "leases", namespace)
 
 
 @lru_cache(maxsize=1024)

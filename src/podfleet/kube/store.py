@@ -110,6 +110,8 @@ class Store:
     Args:
         index_by: What else to find objects by, besides their name.
         may_return: Whether what is gone may come back: a field selects the objects.
+        admits: Whether an object is one of those that are kept. What is read by its name may be
+            another, or have ceased to be one of them.
     """
 
     def __init__(
@@ -117,14 +119,16 @@ class Store:
         index_by: Callable[[Manifest], Iterable[str]] = lambda _: (),
         *,
         may_return: bool = False,
+        admits: Callable[[Manifest], bool] = lambda _: True,
     ) -> None:
         self._index_by = index_by
+        self._admits = admits
         self._may_return = may_return
         self._index: dict[str, set[str]] = {}
         self._objects: dict[str, _Kept] = {}
         self._at_hand: OrderedDict[str, _Kept] = OrderedDict()
         self._packed: OrderedDict[str, _Kept] = OrderedDict()
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted: OrderedDict[str, int] = OrderedDict()
         self._listeners: list[Listener] = []
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
@@ -173,15 +177,25 @@ class Store:
     def observe(self, seen: Manifest) -> None:
         """Take an object that a list, a watch or a write of our own showed."""
         before = self._objects.get(name_of(seen))
-        if uid_of(seen) in self._deleted:
+        if version(seen) <= self._deleted.get(uid_of(seen), -1):
             return  # a late answer about something that is gone
+        if not self._admits(seen):
+            if before is not None and before.uid == uid_of(seen) and version(seen) > before.version:
+                self.forget(seen)
+            return
         if before is None or version(seen) > before.version:
             self._change(name_of(seen), before, seen)
 
-    def forget(self, seen: Manifest) -> None:
-        """Take an object's deletion."""
+    def forget(self, seen: Manifest, at: int = 0) -> None:
+        """Take an object's deletion: it is gone, or not selected any more.
+
+        Args:
+            seen: The object, as it was seen last.
+            at: The version at which it was not there; by default its own. A newer one of the same
+                object is selected again.
+        """
         if not self._may_return:
-            self._deleted[uid_of(seen)] = None
+            self._deleted[uid_of(seen)] = max(version(seen), at)
         while len(self._deleted) > _REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
         before = self._objects.get(name_of(seen))
@@ -211,7 +225,7 @@ class Store:
         """
         for name, kept in list(self._objects.items()):
             if name not in names and kept.version <= at:
-                self.forget(kept.unpack())
+                self.forget(kept.unpack(), at)
 
     def pack(self) -> None:
         """Pack what has not changed of late. Not done on the way: somebody waits for a change."""

@@ -52,6 +52,7 @@ __all__ = [
     "check_metadata",
     "check_namespace",
     "check_node_labels",
+    "check_server_name",
     "check_session",
     "check_slots",
     "check_subdomain",
@@ -257,6 +258,16 @@ def check_subdomain(field: str, value: object) -> str:
             "must start and end with a letter or digit",
         )
     return value
+
+
+def check_server_name(field: str, value: object) -> str:
+    """Return the name if a Pod can have it.
+
+    Example:
+        >>> check_server_name("name", "arena-7xk2mbq9wd")
+        'arena-7xk2mbq9wd'
+    """
+    return check_subdomain(field, value)
 
 
 def check_fleet_name(field: str, value: object) -> str:

@@ -12,6 +12,7 @@ from podfleet.errors import ConfigurationError, NotFound, WaitTimeout
 from podfleet.kube import Cluster, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model import Endpoint, GameServer
+from podfleet.model.names import check_namespace, check_server_name
 from podfleet.waiters.reachable import until_reachable
 from podfleet.waiters.watching import DEFAULT_GRACE, explain, until_gone, until_ready
 
@@ -132,6 +133,9 @@ async def _watching(
 ) -> AsyncIterator[_Watching]:
     """Watch one Pod for as long as the block lasts."""
     deadline = asyncio.get_running_loop().time() + timeout
+    check_server_name("pod", pod.name if isinstance(pod, GameServer) else pod)
+    if namespace is not None:
+        check_namespace("namespace", namespace)
     client = KubeClient(cluster or Cluster())
     reflector: Reflector | None = None
     try:

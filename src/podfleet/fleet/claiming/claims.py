@@ -14,17 +14,13 @@ from attrs import evolve
 from podfleet.errors import AlreadyExists, Invalid, NotFound, PodfleetError
 from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, share, standing, transition
-from podfleet.fleet.claiming.registration import (
-    Registration,
-    lease,
-    registration_of,
-    registrations,
-)
-from podfleet.kube import KubeClient
-from podfleet.kube.paths import pods
+from podfleet.fleet.claiming.registration import Registration, lease, registration_of
+from podfleet.kube import Guard
+from podfleet.kube.paths import leases, pods
 from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
+from podfleet.model.names import registration_name
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
 
@@ -57,14 +53,17 @@ class Claims:
     Args:
         fleet: The fleet's name, or that of a group of fleets: under it sessions meet.
         namespace: The fleet's namespace.
-        client: The transport.
+        guard: Reads and writes the servers of these fleets.
         store: The servers, indexed by their sessions.
     """
 
-    def __init__(self, fleet: str, namespace: str, client: KubeClient, store: Shown) -> None:
+    def __init__(self, fleet: str, namespace: str, guard: Guard, store: Shown) -> None:
         self._fleet = fleet
         self._namespace = namespace
-        self._client = client
+        self._pods = pods(namespace)
+        self._leases = leases(namespace)
+        self._guard = guard
+        self._meeting = guard.of(fleet)
         self._store = store
 
     async def carry_out(self, step: protocol.Step, claim: Claim) -> Any:
@@ -77,8 +76,7 @@ class Claims:
             case protocol.Register(session, candidate, slots):
                 return await self._register(session, candidate, slots)
             case protocol.Strike(registration):
-                path = registrations(self._namespace, self._fleet, registration.session)
-                await self._client.delete(path, uid=registration.uid)
+                await self._strike(registration)
             case protocol.Read(candidate):
                 return await self._read(candidate)
             case protocol.Take(pod, slots):
@@ -92,7 +90,7 @@ class Claims:
             case protocol.Discard(pod) if has_slots(pod):
                 await self._leave(pod, claim)
             case protocol.Discard(pod):
-                await self._client.delete(pods(self._namespace, name_of(pod)), uid=uid_of(pod))
+                await self._guard.delete_while(self._pods, pod, claim.holds)
         return None
 
     def _about(self, server: str | None, session: str | None) -> dict[str, str]:
@@ -185,38 +183,64 @@ class Claims:
     async def _register(
         self, session: str, candidate: Candidate, slots: int
     ) -> Registration | None:
+        """Return the registration that there is now; ``None`` if it went meanwhile.
+
+        Raises:
+            AlreadyExists: A Lease has its name that is none.
+        """
+        body = lease(self._namespace, self._fleet, session, candidate, slots)
         try:
-            made = await self._client.create(
-                registrations(self._namespace, self._fleet),
-                lease(self._namespace, self._fleet, session, candidate, slots),
-            )
+            found = await self._meeting.create(self._leases, body)
         except AlreadyExists:
-            return await self._registered(session)
-        return registration_of(made)
+            try:
+                found = await self._meeting.get(self._leases, name_of(body))
+            except NotFound as error:
+                if error.found is None:
+                    return None
+                found = error.found
+        registration = registration_of(found, session) if self._meeting.owns(found) else None
+        if registration is None:
+            raise self._meeting.taken(
+                f"Lease {self._namespace}/{name_of(body)}",
+                f"remove it, so that session {session!r} can have a server",
+            )
+        return registration
 
     async def _registered(self, session: str) -> Registration | None:
-        try:
-            found = await self._client.get(registrations(self._namespace, self._fleet, session))
-        except NotFound:
-            return None
-        return registration_of(found)
+        """Return a session's registration; ``None`` if it has none."""
+        name = registration_name(self._fleet, session)
+        found = await self._meeting.find(self._leases, name)
+        return None if found is None else registration_of(found, session)
+
+    async def _strike(self, registration: Registration) -> None:
+        name = registration_name(self._fleet, registration.session)
+        found = await self._meeting.find(self._leases, name)
+        if found is not None and uid_of(found) == registration.uid:
+            await self._meeting.delete_while(self._leases, found, lambda _: True)
 
     async def _read(self, candidate: Candidate) -> Manifest | None:
         try:
-            pod = await self._client.get(pods(self._namespace, candidate.name))
-        except NotFound:
-            self._store.miss(candidate.name, candidate.uid)
+            pod = await self._guard.get(self._pods, candidate.name)
+        except NotFound as error:
+            self._lose(candidate, error.found)
             return None
         self._store.observe(pod)
         return pod
+
+    def _lose(self, candidate: Candidate, found: Manifest | None) -> None:
+        """Take note that a server is gone, or not the fleet's any more."""
+        if found is not None and uid_of(found) == candidate.uid:
+            self._store.observe(found)
+        else:
+            self._store.miss(candidate.name, candidate.uid)
 
     async def write(self, pod: Manifest, patch: Any, done: Any) -> Manifest | None:
         """Patch a Pod; return it as it is now, whoever was faster."""
         candidate = Candidate.of(pod)
         try:
-            written = await self._client.patch(pods(self._namespace, name_of(pod)), patch, done)
-        except NotFound:
-            self._store.miss(candidate.name, candidate.uid)
+            written = await self._guard.patch(self._pods, pod, patch, done)
+        except NotFound as error:
+            self._lose(candidate, error.found)
             return None
         except Invalid as error:
             found = error.found

@@ -79,9 +79,11 @@ class Hand:
         Raises:
             AllocationError: The reservation is over: no try will bring it back.
         """
-        pod = None if fresh else self.core.store.get(reservation.name)
-        if pod is None or _why_over(pod, reservation) is not None:
-            pod = await self.core.read(reservation.name)
+        pod: Manifest | None = None
+        if reservation.namespace == self.core.namespace:
+            pod = None if fresh else self.core.store.get(reservation.name)
+            if pod is None or _why_over(pod, reservation) is not None:
+                pod = await self.core.read(reservation.name)
         why = _why_over(pod, reservation)
         if why is not None or pod is None:
             raise AllocationError(

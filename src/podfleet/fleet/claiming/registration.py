@@ -12,11 +12,10 @@ from typing import Any
 from attrs import frozen
 
 from podfleet.fleet.claiming.claim import Candidate
-from podfleet.kube.paths import object_path
 from podfleet.model import Manifest, names
 from podfleet.model.manifest import annotations_of, uid_of
 
-__all__ = ["Registration", "lease", "registration_of", "registrations"]
+__all__ = ["Registration", "lease", "registration_of"]
 
 
 @frozen
@@ -34,12 +33,6 @@ class Registration:
     candidate: Candidate
     slots: int
     uid: str
-
-
-def registrations(namespace: str, fleet: str, session: str | None = None) -> str:
-    """Return the path of the namespace's Leases, or of a session's."""
-    name = None if session is None else names.registration_name(fleet, session)
-    return object_path("coordination.k8s.io/v1", "leases", namespace, name)
 
 
 def lease(
@@ -66,10 +59,21 @@ def lease(
     }
 
 
-def registration_of(shown: Manifest) -> Registration:
-    """Return what a Lease registers."""
+def registration_of(shown: Manifest, session: str | None = None) -> Registration | None:
+    """Return what a Lease registers; ``None`` if it was not made by `lease`.
+
+    Args:
+        shown: The Lease.
+        session: The session that it is to be of; by default any.
+    """
     notes = annotations_of(shown)
-    owner = shown["metadata"]["ownerReferences"][0]
-    candidate = Candidate(owner["name"], owner["uid"], int(notes[names.TURN]))
-    slots = int(notes[names.SLOTS])
-    return Registration(notes[names.SESSION], candidate, slots, uid_of(shown))
+    try:
+        owner = shown["metadata"]["ownerReferences"][0]
+        server = names.check_server_name("ownerReferences.name", owner["name"])
+        candidate = Candidate(server, str(owner["uid"]), int(notes[names.TURN]))
+        registration = Registration(
+            notes[names.SESSION], candidate, int(notes[names.SLOTS]), uid_of(shown)
+        )
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return registration if session in (None, registration.session) else None

@@ -11,7 +11,7 @@ import logging
 from podfleet.errors import Conflict, Invalid, NotFound
 from podfleet.fleet.claiming.claim import free_again, recycle
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import KubeClient, Store
+from podfleet.kube import Guard, Store
 from podfleet.kube.paths import pods
 from podfleet.log import about
 from podfleet.model import Manifest
@@ -31,14 +31,15 @@ class Releases:
     Args:
         spec: The fleet's.
         namespace: The fleet's namespace.
-        client: The transport.
+        guard: Reads and writes the fleet's objects.
         store: The fleet's Pods.
     """
 
-    def __init__(self, spec: FleetSpec, namespace: str, client: KubeClient, store: Store) -> None:
+    def __init__(self, spec: FleetSpec, namespace: str, guard: Guard, store: Store) -> None:
         self._spec = spec
         self._namespace = namespace
-        self._client = client
+        self._pods = pods(namespace)
+        self._guard = guard
         self._store = store
 
     async def release(self, pod: Manifest, *, keep: bool) -> str | None:
@@ -47,18 +48,32 @@ class Releases:
         Args:
             pod: The Pod, as it was when it was allocated or reserved.
             keep: Whether to recycle it, if that can be.
+
+        Raises:
+            NotFound: It is there, and not the fleet's: nothing is done.
         """
-        seen = self._store.get(name_of(pod)) or await self._read(name_of(pod))
+        seen = self._store.get(name_of(pod)) or await self._read(pod)
         while seen is not None and _is_same(seen, pod):
             try:
                 session = await self._end(seen, keep=keep)
                 self._tell(seen)
                 return session
-            except (Conflict, Invalid):  # written since it was seen
-                seen = await self._read(name_of(pod))
-            except NotFound:
-                break
+            except (Conflict, Invalid, NotFound):  # written since it was seen, or gone
+                seen = await self._read(pod)
         return None
+
+    async def named(self, name: str) -> Manifest | None:
+        """Return a server by its name; ``None`` if there is none, as after its release.
+
+        Raises:
+            NotFound: What has that name is not the fleet's.
+        """
+        try:
+            return self._store.get(name) or await self._guard.get(self._pods, name)
+        except NotFound as error:
+            if error.found is not None:
+                raise
+            return None
 
     def _tell(self, seen: Manifest) -> None:
         server, session = name_of(seen), annotations_of(seen).get(SESSION)
@@ -72,29 +87,39 @@ class Releases:
         )
 
     async def _end(self, seen: Manifest, *, keep: bool) -> str | None:
-        path = pods(self._namespace, name_of(seen))
         state = claim_state(seen)
         if state is ClaimState.RESERVED:
-            await self._write(path, free_again(seen), ClaimState.RESERVED)
+            await self._write(seen, free_again(seen), ClaimState.RESERVED)
             return None
         # A time limit cannot be taken back: it would end the next match.
         if keep and state is ClaimState.ALLOCATED and "activeDeadlineSeconds" not in seen["spec"]:
-            await self._write(path, recycle(seen, self._spec.template), ClaimState.ALLOCATED)
+            await self._write(seen, recycle(seen, self._spec.template), ClaimState.ALLOCATED)
             return annotations_of(seen).get(SESSION)
-        version = seen["metadata"]["resourceVersion"]
-        await self._client.delete(path, uid=uid_of(seen), version=version)
+        await self._guard.delete(self._pods, seen)
         return None
 
-    async def _write(self, path: str, patch: list[dict[str, object]], state: ClaimState) -> None:
-        written = await self._client.patch(
-            path, patch, done=lambda now: claim_state(now) is not state
+    async def _write(
+        self, seen: Manifest, patch: list[dict[str, object]], state: ClaimState
+    ) -> None:
+        written = await self._guard.patch(
+            self._pods, seen, patch, done=lambda now: claim_state(now) is not state
         )
         self._store.observe(written)
 
-    async def _read(self, name: str) -> Manifest | None:
+    async def _read(self, pod: Manifest) -> Manifest | None:
+        """Return the Pod of this name; ``None`` if it is gone, or a namesake is there.
+
+        Raises:
+            NotFound: This very Pod is there, and not the fleet's.
+        """
         try:
-            return await self._client.get(pods(self._namespace, name))
-        except NotFound:
+            return await self._guard.get(self._pods, name_of(pod))
+        except NotFound as error:
+            if error.found is None:
+                return None
+            self._store.observe(error.found)
+            if uid_of(error.found) == uid_of(pod):
+                raise
             return None
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from podfleet.errors import AlreadyExists, ConfigurationError, Invalid, NotFound
 from podfleet.fleet.sets.ordinals import is_outdated
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import KubeClient, Store
-from podfleet.kube.paths import object_path, pods, pointer
+from podfleet.kube import Guard, KubeClient, Store
+from podfleet.kube.paths import member, object_path, pods, pointer
 from podfleet.model import Manifest
-from podfleet.model.manifest import labels_of, name_of, uid_of
+from podfleet.model.manifest import labels_of, uid_of
 from podfleet.model.names import FLEET, STATE
 from podfleet.model.server import ClaimState
 from podfleet.model.workload import StatefulSet
@@ -22,7 +22,6 @@ _PAUSE = 0.05  # seconds until a set is looked at again that was written meanwhi
 
 _FLEET = pointer("metadata", "labels", FLEET)
 _STATE = pointer("metadata", "labels", STATE)
-_VERSION = pointer("metadata", "resourceVersion")
 
 
 class Provisioner:
@@ -31,7 +30,8 @@ class Provisioner:
     Args:
         spec: The fleet's.
         workload: What was asked of it.
-        client: The transport.
+        client: Reads, also a set that is to be adopted.
+        guard: Writes the fleet's objects.
         store: The fleet's Pods.
         namespace: The fleet's namespace.
     """
@@ -41,16 +41,18 @@ class Provisioner:
         spec: FleetSpec,
         workload: StatefulSet,
         client: KubeClient,
+        guard: Guard,
         store: Store,
         namespace: str,
     ) -> None:
         self._spec = spec
         self._workload = workload
         self._client = client
+        self._guard = guard
         self._store = store
         self._namespace = namespace
         self._name = workload.name or spec.name
-        self._path = object_path("apps/v1", "statefulsets", namespace, self._name)
+        self._sets = object_path("apps/v1", "statefulsets", namespace)
 
     async def prepare(self) -> Manifest:
         """Return the StatefulSet; make or adopt it first, unless that is done.
@@ -59,7 +61,7 @@ class Provisioner:
             ConfigurationError: One of that name is not this fleet's.
         """
         found = await self._found()
-        if labels_of(found).get(FLEET) != self._spec.name:
+        if not self._guard.owns(found):
             found = await self._adopt(found)
         elif self._is_outdated(found):
             found = await self._renew(found)
@@ -69,16 +71,16 @@ class Provisioner:
 
     async def _found(self) -> Manifest:
         try:
-            return await self._client.get(self._path)
+            return await self._read()
         except NotFound:
             pass
         try:
-            return await self._client.create(
-                object_path("apps/v1", "statefulsets", self._namespace),
-                self._spec.stateful_set(self._namespace),
-            )
+            return await self._guard.create(self._sets, self._spec.stateful_set(self._namespace))
         except AlreadyExists:  # another replica starts too
-            return await self._client.get(self._path)
+            return await self._read()
+
+    async def _read(self) -> Manifest:
+        return await self._client.get(member(self._sets, self._name))
 
     def _is_outdated(self, found: Manifest) -> bool:
         return is_outdated(found["spec"]["template"], self._spec.revision)
@@ -87,22 +89,26 @@ class Provisioner:
         """Give it the present template; its Pods get it when they come back (OnDelete)."""
         template = self._spec.stateful_set(self._namespace)["spec"]["template"]
         patch = [{"op": "replace", "path": "/spec/template", "value": template}]
-        return await self._client.patch(
-            self._path, patch, done=lambda now: not self._is_outdated(now)
+        return await self._guard.patch(
+            self._sets, found, patch, done=lambda now: not self._is_outdated(now)
         )
 
     async def _adopt(self, found: Manifest) -> Manifest:
-        if not self._workload.adopt:
+        if not self._workload.adopt or FLEET in labels_of(found):
+            advice = (
+                "another name"
+                if self._workload.adopt
+                else "adopt=True to take it over, or another name"
+            )
             raise ConfigurationError(
                 "StatefulSet.name",
                 self._name,
                 f"StatefulSet {self._namespace}/{self._name} exists and is not fleet "
-                f"{self._spec.name}'s: pass adopt=True to take it over, or another name",
+                f"{self._spec.name}'s: pass {advice}",
             )
         own = {FLEET: self._spec.name, STATE: ClaimState.UNCLAIMED.value}
         template = {**labels_of(found["spec"]["template"]), **own}
         patch = [
-            {"op": "test", "path": _VERSION, "value": found["metadata"]["resourceVersion"]},
             # First: a change of the template must not restart what runs.
             {"op": "add", "path": "/spec/updateStrategy", "value": {"type": "OnDelete"}},
             {"op": "add", "path": "/spec/template/metadata/labels", "value": template},
@@ -113,15 +119,13 @@ class Provisioner:
             },
         ]
         try:
-            return await self._client.patch(
-                self._path, patch, done=lambda now: labels_of(now).get(FLEET) == self._spec.name
-            )
+            return await self._guard.adopt(self._sets, found, patch, done=self._guard.owns)
         except Invalid:  # written meanwhile: by another replica that adopts it, or its controller
             return await self._adopt_again()
 
     async def _adopt_again(self) -> Manifest:
-        found = await self._client.get(self._path)
-        if labels_of(found).get(FLEET) == self._spec.name:
+        found = await self._read()
+        if self._guard.owns(found):
             return found
         await asyncio.sleep(_PAUSE)
         return await self._adopt(found)
@@ -135,16 +139,12 @@ class Provisioner:
             if FLEET in labels_of(pod) or uid_of(found) not in [one["uid"] for one in owners]:
                 continue
             patch: list[dict[str, Any]] = [
-                {"op": "test", "path": "/metadata/uid", "value": uid_of(pod)},
-                {"op": "test", "path": _VERSION, "value": pod["metadata"]["resourceVersion"]},
                 {"op": "add", "path": _STATE, "value": ClaimState.UNCLAIMED.value},
                 {"op": "add", "path": _FLEET, "value": self._spec.name},
             ]
             try:
-                stamped = await self._client.patch(
-                    pods(self._namespace, name_of(pod)),
-                    patch,
-                    done=lambda now: labels_of(now).get(FLEET) == self._spec.name,
+                stamped = await self._guard.adopt(
+                    pods(self._namespace), pod, patch, done=self._guard.owns
                 )
             except (Invalid, NotFound):
                 return await self._stamp(found)  # written meanwhile: look at all again

@@ -24,10 +24,10 @@ from podfleet.fleet.claiming.claim import is_claimable, transition
 from podfleet.fleet.sets.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
 from podfleet.fleet.sets.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import Change, KubeClient, Store
+from podfleet.kube import Change, Guard, KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer
 from podfleet.model import Manifest
-from podfleet.model.manifest import annotations_of, labels_of, name_of, uid_of
+from podfleet.model.manifest import annotations_of, labels_of, uid_of
 from podfleet.model.names import CLAIM, REVISION
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.workload import StatefulSet
@@ -48,7 +48,8 @@ class Replicas:
     Args:
         spec: The fleet's.
         workload: What was asked of it.
-        client: The transport.
+        client: Lists the Pods.
+        guard: Reads and writes the fleet's objects.
         store: The fleet's Pods.
         namespace: The fleet's namespace.
     """
@@ -58,17 +59,20 @@ class Replicas:
         spec: FleetSpec,
         workload: StatefulSet,
         client: KubeClient,
+        guard: Guard,
         store: Store,
         namespace: str,
     ) -> None:
         self._spec = spec
         self._limit = workload.limit
         self._client = client
+        self._guard = guard
         self._store = store
         self._namespace = namespace
-        self._provisioner = Provisioner(spec, workload, client, store, namespace)
+        self._provisioner = Provisioner(spec, workload, client, guard, store, namespace)
         self._name = workload.name or spec.name
-        self._path = object_path("apps/v1", "statefulsets", namespace, self._name)
+        self._sets = object_path("apps/v1", "statefulsets", namespace)
+        self._own_pods = pods(namespace)
         self._changed: set[asyncio.Event] = set()
         self._growing = asyncio.Lock()
         self._line = asyncio.Lock()  # who waits longest has the next server
@@ -212,10 +216,8 @@ class Replicas:
             return
         await self._read()  # another backend may have given the set a newer one
         for pod in self._outdated():
-            path = pods(self._namespace, name_of(pod))
-            version = pod["metadata"]["resourceVersion"]
             try:
-                await self._client.delete(path, uid=uid_of(pod), version=version)
+                await self._guard.delete(self._own_pods, pod)
             except Conflict:
                 continue  # claimed, perhaps: look again at the next change
 
@@ -244,7 +246,7 @@ class Replicas:
         return missing(pods, self._replicas, self._waiting + spoken_for)
 
     async def _read(self) -> Manifest:
-        found = await self._client.get(self._path)
+        found = await self._guard.get(self._sets, self._name)
         self._learn(found)
         return found
 
@@ -267,8 +269,8 @@ class Replicas:
             {"op": "replace", "path": "/spec/replicas", "value": target},
         ]
         try:
-            written = await self._client.patch(
-                self._path, patch, done=lambda now: bool(now["spec"]["replicas"] == target)
+            written = await self._guard.patch(
+                self._sets, found, patch, done=lambda now: bool(now["spec"]["replicas"] == target)
             )
         except Invalid:
             return False
@@ -318,10 +320,11 @@ class Replicas:
         self, pod: Manifest, patch: list[Any], done: Callable[[Manifest], bool]
     ) -> bool:
         """Patch this very Pod; ``False`` if it is not as it was seen, or gone."""
-        path = pods(self._namespace, name_of(pod))
         try:
-            written = await self._client.patch(path, patch, done=done)
-        except (Invalid, NotFound):
+            written = await self._guard.patch(self._own_pods, pod, patch, done)
+        except (Invalid, NotFound) as error:
+            if error.found is not None:
+                self._store.observe(error.found)
             return False
         self._store.observe(written)
         return True

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from podfleet.errors import AlreadyExists, Conflict, Invalid, NotFound
 from podfleet.fleet.gate import Gate
 from podfleet.fleet.tending.observed import Observed, holder_of, lease_spec
-from podfleet.kube import KubeClient
+from podfleet.kube import Guard
 from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest, names
 from podfleet.model.manifest import annotations_of
@@ -48,7 +48,7 @@ class Tender:
     Args:
         fleet: The fleet's name.
         gate: Knows the Lease, and learns from it whether the fleet is drained.
-        client: The transport.
+        guard: Reads and writes the fleet's objects.
         revision: Of this replica's template.
         wall: The time of day, which the Lease tells people; nothing is decided by it.
     """
@@ -57,7 +57,7 @@ class Tender:
         self,
         fleet: str,
         gate: Gate,
-        client: KubeClient,
+        guard: Guard,
         revision: str,
         wall: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -69,7 +69,7 @@ class Tender:
         """Whether the roll-out is held, as far as is known."""
         self._revision = revision
         self._fleet = fleet
-        self._client = client
+        self._guard = guard
         self._identity = uuid.uuid4().hex
         self._gate = gate
         self._until = float("-inf")
@@ -167,13 +167,17 @@ class Tender:
         while (done := await attempt()) is None:
             if backoff.spent:
                 raise Conflict(
-                    f"Lease {self._gate.path}: not written within {_PATIENCE:g} s: it was changed, "
+                    f"Lease {self._where}: not written within {_PATIENCE:g} s: it was changed, "
                     f"deleted or made by others each time, {backoff.failures + 1} times: try again",
                     status=409,
                     reason="Conflict",
                 )
             await backoff.wait()
         return done
+
+    @property
+    def _where(self) -> str:
+        return f"{self._gate.namespace}/{self._gate.lease}"
 
     async def _read(self) -> Manifest | None:
         found = await self._gate.look()
@@ -206,8 +210,8 @@ class Tender:
         """Let another replica take over at once."""
         if time.monotonic() < self._until:
             self._until = float("-inf")
-            found: Manifest = await self._client.get(self._gate.path)
-            if holder_of(found) == self._identity:
+            found = await self._guard.find(self._gate.leases, self._gate.lease)
+            if found is not None and holder_of(found) == self._identity:
                 await self._write(found, "")
 
     def _is_others(self, found: Manifest) -> bool:
@@ -222,15 +226,19 @@ class Tender:
             "kind": "Lease",
             "metadata": {
                 "name": self._gate.lease,
+                "namespace": self._gate.namespace,
                 "labels": {names.FLEET: self._fleet},
                 "annotations": notes,
             },
             "spec": self._spec(None, holder),
         }
         try:
-            self._learn(await self._client.create(self._gate.leases, body))
-        except AlreadyExists:
-            return False
+            self._learn(await self._guard.create(self._gate.leases, body))
+        except AlreadyExists as error:
+            if error.found is None or self._guard.owns(error.found):
+                return False
+            advice = "remove it, or rename the fleet"
+            raise self._guard.taken(f"Lease {self._where}", advice) from error
         self._until = began + _LASTS if holder else float("-inf")
         return True
 
@@ -268,7 +276,7 @@ class Tender:
             *({"op": "add", "path": path, "value": value} for path, value in changes.items()),
         ]
         try:
-            return await self._client.patch(self._gate.path, patch, done)
+            return await self._guard.patch(self._gate.leases, found, patch, done)
         except (Invalid, NotFound) as error:
             if error.found is not None and error.found["metadata"]["resourceVersion"] == version:
                 raise  # nobody wrote since: it was not for a lost race

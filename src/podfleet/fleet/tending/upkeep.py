@@ -71,7 +71,7 @@ class Upkeep:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._tender = Tender(core.spec.name, core.gate, core.client, core.spec.revision)
+        self._tender = Tender(core.spec.name, core.gate, core.guard, core.spec.revision)
         self._works = Works(core, self._tender)
         self._meter = Meter(core.free, core.line)
         self._reaper = Reaper(core.orphans)
