@@ -65,6 +65,7 @@ from podfleet.model import (
 from podfleet.model.rollout import Rollout, RolloutStatus
 from podfleet.model.rules import Rule
 from podfleet.model.workload import StatefulSet
+from podfleet.phase import AllocationPhase
 from podfleet.ports import PortPool
 from podfleet.scaling import Buffer, Chain, Demand, Load, ScalingPolicy, Schedule, Window
 from podfleet.sync import Fleet, FleetGroup, FleetServer, wait_gone, wait_reachable, wait_ready
@@ -76,6 +77,7 @@ if not logging.getLogger("podfleet").handlers:  # quiet, unless the program says
 __all__ = [
     "AdmissionRefused",
     "AllocationError",
+    "AllocationPhase",
     "AllocationTimeout",
     "AlreadyExists",
     "ApiError",

@@ -23,7 +23,7 @@
     │   │   └── PortPoolExhausted     ... or the pool has no port
     │   ├── Contended                 other callers were faster each time
     │   ├── FleetDraining             the fleet is drained: it hands out no servers
-    │   └── AllocationTimeout         the time was up; the last status seen is in it
+    │   └── AllocationTimeout         the time was up; the phase and the last status are in it
     ├── DrainEnded                    `drain` ended before the fleet was empty
     ├── ServerFailed                  a server will never be ready; its diagnosis is in it
     └── WaitTimeout                   a waiter's time was up (also a TimeoutError)
@@ -37,6 +37,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podfleet.diagnosis import Diagnosis
+from podfleet.phase import AllocationPhase
 
 __all__ = [
     "AdmissionRefused",
@@ -257,7 +258,21 @@ class FleetDraining(AllocationError):
 
 
 class AllocationTimeout(AllocationError, TimeoutError):
-    """The time given to ``allocate`` was up before a server was ready."""
+    """The time given to ``allocate`` was up before a server was ready.
+
+    Attributes:
+        phase: What it was doing when the time was up.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: AllocationPhase | None = None,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
+        super().__init__(message, diagnosis=diagnosis)
+        self.phase = phase
 
 
 class DrainEnded(PodfleetError):

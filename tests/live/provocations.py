@@ -332,10 +332,13 @@ PROVOCATIONS = (
         lambda scene: scene.config(at(lambda url: url.replace("http:", "https:"))),
     ),
     Provocation(
-        errors.TransportError,
+        errors.AllocationTimeout,
         "allocate game:fleet --timeout 2",
-        7,
-        ("GET .*/pods: no list within 2 s", r": is the API server reachable\?$"),
+        4,
+        (
+            "^podfleet: fleet arena: no server within 2 s: fleet arena was still being started: ",
+            r"GET .*/pods had not been answered for [12]\.\d s$",
+        ),
         lambda scene: scene.api.fail(Fault("GET", PODS, ALWAYS, silent=True)),
     ),
     Provocation(

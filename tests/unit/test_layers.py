@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "podfleet"
 
 # Bottom to top; a layer is a file or a folder of the package. Peers do not import each other.
 LAYERS = (
-    {"chance", "diagnosis", "gameserver"},
+    {"chance", "diagnosis", "gameserver", "phase"},
     {"errors", "log"},
     {"model"},
     {"ports", "scaling"},

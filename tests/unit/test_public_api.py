@@ -17,6 +17,7 @@ DIRECTIVE = re.compile(
 PUBLIC = (
     "AdmissionRefused",
     "AllocationError",
+    "AllocationPhase",
     "AllocationTimeout",
     "AlreadyExists",
     "ApiError",

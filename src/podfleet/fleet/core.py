@@ -7,6 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import Any
 
 from podfleet.errors import Conflict, NotFound, PodfleetError
@@ -28,8 +29,9 @@ from podfleet.fleet.sets.replicas import Replicas
 from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose, Removal, Tally
-from podfleet.kube import Change, Guard, KubeClient, Reflector, Store
+from podfleet.kube import Change, Guard, KubeClient, Progress, Reflector, Store
 from podfleet.kube.paths import object_path, pods
+from podfleet.kube.progress import on_its_own
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.server import ClaimState, claim_state
@@ -121,13 +123,16 @@ class Core:
         if self.replicas is None:  # of a StatefulSet the lowest free server goes first
             self._nodes.start()
         # Beside the list: nobody waits for it. What it misses is read again before it matters.
-        looking = self.in_background(self._look_whether_drained())
-        await self._reflector.wait_synced(timeout)
-        await looking
-        self.ports.reconcile(self.store)
-        await self.exposer.prepare()
-        if self.replicas is not None:
-            await self.replicas.prepare()
+        looking = self.in_background(self._look_whether_drained(), copy_context())
+        try:
+            await self._reflector.wait_synced(timeout)
+            await looking
+            self.ports.reconcile(self.store)
+            await self.exposer.prepare()
+            if self.replicas is not None:
+                await self.replicas.prepare()
+        finally:
+            looking.cancel()
 
     async def stop(self) -> None:
         """Finish what is being cleaned up, then end the watch and the connections."""
@@ -142,6 +147,11 @@ class Core:
         await self._reflector.stop()
         await self._nodes.stop()
         await self.client.close()
+
+    @property
+    def listing(self) -> Progress:
+        """What the list of its servers waits for."""
+        return self._reflector.progress
 
     @property
     def status(self) -> FleetStatus:
@@ -261,9 +271,17 @@ class Core:
             self.abandoned.popitem(last=False)
         return self.in_background(self._discard(pod_name, claim))
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something that must be finished whatever happens to its caller."""
-        task = asyncio.get_running_loop().create_task(work)
+    def in_background(
+        self, work: Coroutine[Any, Any, None], context: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Run something that must be finished whatever happens to its caller.
+
+        Args:
+            work: What to run.
+            context: Its context; by default the caller's, who does not wait for its requests.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, context=context or on_its_own())
         self._cleanups.add(task)
         task.add_done_callback(self._cleanups.discard)
         return task

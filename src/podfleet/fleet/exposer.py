@@ -54,6 +54,8 @@ class Exposer:
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._nodes: dict[str, tuple[float, Manifest | None]] = {}
         self._objects: dict[str, tuple[Manifest, ...]] = {}
+        self.lacking = f"{type(spec.exposure).__name__} has not named it"
+        """What an endpoint waits for."""
 
     async def prepare(self) -> None:
         """Make what all servers of the fleet share, unless it is there."""

@@ -28,7 +28,7 @@ from podfleet.fleet.handle import AsyncFleetServer
 from podfleet.fleet.pool.packing import Packing
 from podfleet.fleet.pool.ranking import Value
 from podfleet.fleet.preflight import preflight
-from podfleet.fleet.running import START_TIMEOUT, Running
+from podfleet.fleet.running import Running
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Attempt, Tally
 from podfleet.fleet.tend import tend
@@ -664,7 +664,7 @@ class AsyncFleet:
         )
 
     async def _running(self) -> Core:
-        return await self.here().start(START_TIMEOUT)
+        return await self.here().start()
 
     async def _events(self) -> Events:
         return (await self._running()).events

@@ -29,10 +29,10 @@ from podfleet.fleet.fleet import AsyncFleet
 from podfleet.fleet.handle import AsyncFleetServer
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.pool.weights import Weights
-from podfleet.fleet.running import START_TIMEOUT
 from podfleet.fleet.tally import Attempt
 from podfleet.fleet.tend import tend
 from podfleet.fleet.trace import span
+from podfleet.kube.progress import follow
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.names import FLEET, SLOTS, check_fleet_name, check_session, check_slots
 from podfleet.model.server import values_from_pod
@@ -291,13 +291,15 @@ class AsyncFleetGroup:
         with ExitStack() as stack:
             for fleet in self._fleets:
                 stack.enter_context(fleet.here().under_way())
-            cores = await self._cores(min(timeout, START_TIMEOUT))
+            stack.enter_context(follow(deadline.progress))
+            who = f"group {self._name}"
+            cores = [await fleet.here().started(deadline, who) for fleet in self._fleets]
             members = self._members(cores, claim.session)
             found = await asking.allocate(members, claim, wish, deadline, reservation)
         return found, members.of(found.pod)
 
-    async def _cores(self, timeout: float = START_TIMEOUT) -> list[Core]:
-        return [await fleet.here().start(timeout) for fleet in self._fleets]
+    async def _cores(self) -> list[Core]:
+        return [await fleet.here().start() for fleet in self._fleets]
 
     def _members(self, cores: Sequence[Core], session: str | None = None) -> Members:
         """Return the fleets in the order in which they are asked for a session."""

@@ -3,7 +3,18 @@
 from podfleet.kube.client import KubeClient
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.guard import Guard
+from podfleet.kube.progress import Progress, Stage
 from podfleet.kube.reflector import Reflector
 from podfleet.kube.store import Change, Store
 
-__all__ = ["Change", "Cluster", "Connection", "Guard", "KubeClient", "Reflector", "Store"]
+__all__ = [
+    "Change",
+    "Cluster",
+    "Connection",
+    "Guard",
+    "KubeClient",
+    "Progress",
+    "Reflector",
+    "Stage",
+    "Store",
+]

@@ -23,6 +23,7 @@ from podfleet.errors import (
 from podfleet.kube.client import KubeClient
 from podfleet.kube.events import glance, parse
 from podfleet.kube.pages import Page
+from podfleet.kube.progress import Progress, follow
 from podfleet.kube.retry import pause
 from podfleet.kube.status import error_from_status
 from podfleet.kube.store import Store
@@ -77,6 +78,8 @@ class Reflector:
         self._about = dict(about or {})
         self._optional = optional
         self._said = False
+        self.progress = Progress()
+        """What its list waits for."""
         self._version = ""
         self._synced = asyncio.Event()
         self._troubled = asyncio.Event()
@@ -136,6 +139,10 @@ class Reflector:
             )
 
     async def _run(self) -> None:
+        with follow(self.progress):
+            await self._keep()
+
+    async def _keep(self) -> None:
         failures = 0
         while True:
             try:

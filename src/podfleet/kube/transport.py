@@ -12,6 +12,7 @@ import ssl
 import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 import aiohttp
 from attrs import frozen
@@ -27,6 +28,7 @@ from podfleet.errors import (
 )
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.lines import LineSplitter
+from podfleet.kube.progress import Stage, asked, stage
 from podfleet.kube.status import error_from_answer
 from podfleet.kube.unanswered import unanswered
 
@@ -56,6 +58,14 @@ class _Request:
         return f"{self.method} {self.path}"
 
 
+class _Connector(aiohttp.TCPConnector):
+    """The one that notes how long it takes to connect, for whoever waits for it."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        with stage(Stage.CONNECT):
+            return await super().connect(*args, **kwargs)
+
+
 class _Closing(RESTClientObject):
     """The client's transport, which is closed only when its sockets are.
 
@@ -72,7 +82,7 @@ class _Closing(RESTClientObject):
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def _create_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(
+        return _Connector(
             limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._open_socket
         )
 
@@ -140,13 +150,14 @@ class Transport:
             ConfigurationError: There is none, or it cannot be used.
             TransportError: The client is closed.
         """
-        async with self._connecting:
-            if self._closed:
-                raise TransportError("the client is closed: its fleet was stopped")
-            if self._connection is None:
-                await self._load()
-            assert self._connection is not None
-            return self._connection
+        with stage(Stage.CREDENTIALS):
+            async with self._connecting:
+                if self._closed:
+                    raise TransportError("the client is closed: its fleet was stopped")
+                if self._connection is None:
+                    await self._load()
+                assert self._connection is not None
+                return self._connection
 
     async def close(self) -> None:
         """Close every connection, for good: a call that is tried again later opens none."""
@@ -156,6 +167,7 @@ class Transport:
         if api is not None:
             await api.close()
 
+    @asked
     async def send(
         self,
         method: str,
@@ -262,9 +274,10 @@ class Transport:
 
     async def _renew(self, stale: Connection) -> None:
         """Load the configuration again, unless another request did it meanwhile."""
-        async with self._connecting:
-            if self._connection is stale:
-                await self._load()
+        with stage(Stage.CREDENTIALS):
+            async with self._connecting:
+                if self._connection is stale:
+                    await self._load()
 
     async def _load(self) -> None:
         connection = await self._cluster.load()

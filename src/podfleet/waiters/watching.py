@@ -14,7 +14,7 @@ from podfleet.model.manifest import name_of, namespace_of, uid_of
 from podfleet.waiters.diagnosis import diagnose
 from podfleet.waiters.evidence import crashed_container, warnings
 
-__all__ = ["DEFAULT_GRACE", "explain", "until_gone", "until_ready"]
+__all__ = ["DEFAULT_GRACE", "events_of", "explain", "log_tail", "until_gone", "until_ready"]
 
 DEFAULT_GRACE = 10.0
 """Seconds that a failure which the cluster retries (a pull, a crash) is given to mend."""
@@ -92,8 +92,8 @@ async def explain(client: KubeClient, pod: Manifest) -> Diagnosis | None:
     log: tuple[str, ...] = ()
     try:
         async with asyncio.timeout(_EVIDENCE_TIMEOUT):
-            events = await _events(client, pod)
-            log = await _log_tail(client, pod)
+            events = await events_of(client, pod)
+            log = await log_tail(client, pod)
     except (PodfleetError, TimeoutError):
         pass
     diagnosis = diagnose(pod, events)
@@ -131,13 +131,15 @@ async def _wait_for(changed: asyncio.Event, failing_since: float | None, grace: 
         pass
 
 
-async def _events(client: KubeClient, pod: Manifest) -> Sequence[Manifest]:
+async def events_of(client: KubeClient, pod: Manifest) -> Sequence[Manifest]:
+    """Return the Pod's events."""
     path = object_path("v1", "events", namespace_of(pod))
     answer = await client.get(path, {"fieldSelector": f"involvedObject.uid={uid_of(pod)}"})
     return list(answer["items"])
 
 
-async def _log_tail(client: KubeClient, pod: Manifest) -> tuple[str, ...]:
+async def log_tail(client: KubeClient, pod: Manifest) -> tuple[str, ...]:
+    """Return the last lines of the container that tells why the Pod is not ready."""
     crashed = crashed_container(pod)
     if crashed is None:
         return ()

@@ -27,14 +27,16 @@ from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.hand import Hand
 from podfleet.fleet.claiming.losing import Loss, told, why_lost
 from podfleet.fleet.claiming.members import Members
-from podfleet.fleet.claiming.refusals import why_not
+from podfleet.fleet.claiming.refusals import LastLook, about_pod, timed_out, why_not
 from podfleet.fleet.claiming.registration import Registration
 from podfleet.fleet.pool.free import Wish
+from podfleet.kube.progress import on_its_own
 from podfleet.kube.retry import Backoff
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import name_of
 from podfleet.model.names import FLEET
 from podfleet.model.slots import sessions_of
+from podfleet.phase import AllocationPhase
 
 __all__ = ["Allocation"]
 
@@ -42,7 +44,10 @@ _CONTENDED = 5  # lost races, after which they are the reason that is told
 _LOST_PAUSE = 0.1  # seconds at most, where all have the same first choice
 _PACE = (0.01, 1.0)  # seconds, doubled, between the rounds of a call that loses again and again
 _UNPACED = 6  # choices and registrations without a pause: mostly there is one of each
-_CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion
+_CLEANUP_PATIENCE = 5.0  # seconds that an error waits for its Pod's deletion, if there are as many
+_LOOK_BEFORE = (1.0, 0.2)  # seconds, or a share of the time: so early the last look begins
+_LOOK_PATIENCE = 0.15  # seconds after the end that its answers are waited for
+_STUCK = 1.0  # seconds for which a request that is not answered is a better reason than lost races
 
 
 class Allocation:
@@ -77,6 +82,9 @@ class Allocation:
         self._taking: Manifest | None = None
         self._backoff = Backoff(_PACE, free=_UNPACED)
         self._losses: Counter[Loss] = Counter()
+        self._claiming = False  # when the time is up, whether it was in the claim
+        self._look: LastLook | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def run(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         """Return a claimed, ready Pod and its endpoints.
@@ -86,8 +94,11 @@ class Allocation:
         """
         try:
             return await self._within_time()
+        except asyncio.CancelledError:
+            await self._clean_up(_CLEANUP_PATIENCE)
+            raise
         except BaseException:
-            await self._clean_up()
+            await self._clean_up(min(_CLEANUP_PATIENCE, self._deadline.grace))
             raise
         finally:
             self._let_go()
@@ -103,17 +114,41 @@ class Allocation:
         return any(hand.start.begun for hand in self._hands)
 
     async def _within_time(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
+        early, share = _LOOK_BEFORE
+        before = min(early, share * self._deadline.timeout)
+        loop = asyncio.get_running_loop()
+        look = loop.call_at(self._deadline.at - before, self._begin_to_look, context=on_its_own())
         try:
             async with asyncio.timeout_at(self._deadline.at):
                 return await self._claimed()
         except WaitTimeout as error:  # the probe's; both it and the next are TimeoutErrors
-            raise AllocationTimeout(f"{self._members.name}: {error}") from error
+            said = f"{self._members.name}: {error}"
+            raise AllocationTimeout(said, phase=AllocationPhase.PROBE) from error
         except TimeoutError as error:
             if isinstance(error, AllocationError):
                 raise
             raise await self._timed_out() from None
         except (QuotaExceeded, RangeFull) as error:
             raise Exhausted(f"{self._members.name}: {error}") from error
+        finally:
+            look.cancel()
+            if self._looking is not None:
+                self._looking.cancel()
+
+    def _begin_to_look(self) -> None:
+        """Look at the server shortly before the time is up: after it there is none for that."""
+        hand = self._furthest
+        server = hand.start.server if hand.pod is None else name_of(hand.pod)
+        server = server or hand.core.free.expected
+        if server is not None:
+            self._look = LastLook(hand.core, server)
+            self._looking = asyncio.ensure_future(self._look.take())
+
+    @property
+    def _furthest(self) -> Hand:
+        """The fleet's part that came furthest."""
+        started = (hand for hand in self._hands if hand.start.server is not None)
+        return self._hand or next(started, self._hands[0])
 
     async def _claimed(self) -> tuple[Manifest, tuple[Endpoint, ...]]:
         if self._claim.session is None:
@@ -136,21 +171,26 @@ class Allocation:
                 await self._backoff.wait()
                 return await self._choose()
             case protocol.Return():
-                await self._clean_up()
+                await self._clean_up(_CLEANUP_PATIENCE)
                 return None
             case protocol.Register():
                 await self._backoff.wait()
                 return await self._register(step)
             case protocol.Take(pod, _):
                 self._taking = pod
-        return await self._members.claims.carry_out(step, self._claim)
+        self._claiming = True
+        answer = await self._members.claims.carry_out(step, self._claim)
+        self._claiming = False
+        return answer
 
     async def _register(self, step: protocol.Register) -> Registration | None:
         self._registering = None if self._hand is None else self._hand.pod
         # Not cancelled with us: carried out late, it would stay behind our back.
         self._sent = asyncio.ensure_future(self._members.claims.carry_out(step, self._claim))
         self._sent.add_done_callback(_see)  # where its Pod is deleted anyway, nobody asks
+        self._claiming = True
         self._registration = await asyncio.shield(self._sent)
+        self._claiming = False
         self._registering, self._sent = None, None
         return self._registration
 
@@ -231,8 +271,12 @@ class Allocation:
         for hand in self._hands:
             hand.let_go()
 
-    async def _clean_up(self) -> None:
-        """Leave nothing: not now, and not when a write in flight is carried out late."""
+    async def _clean_up(self, patience: float) -> None:
+        """Leave nothing: not now, and not when a write in flight is carried out late.
+
+        Args:
+            patience: Seconds to wait for it; it goes on.
+        """
         cleaning = {task for hand in self._hands if (task := hand.start.clean_up()) is not None}
         unsure = self._taking or self._registering
         if not cleaning and unsure is not None:
@@ -240,7 +284,7 @@ class Allocation:
             cleaning = {self._members.of(unsure).in_background(giving_up)}
         self._let_go()
         if cleaning:
-            await asyncio.wait(cleaning, timeout=_CLEANUP_PATIENCE)
+            await asyncio.wait(cleaning, timeout=patience)
 
     async def _give_up(
         self,
@@ -258,15 +302,20 @@ class Allocation:
 
     async def _timed_out(self) -> PodfleetError:
         """Return the error that says why the time was not enough."""
-        if self._losses.total() >= _CONTENDED:
+        if self._losses.total() >= _CONTENDED and self._deadline.progress.stuck < _STUCK:
             return Contended(
                 f"{self._members.name}: no server within {self._deadline.timeout:.3g} s: "
                 f"{told(self._losses)}: try again"
             )
-        started = (hand for hand in self._hands if hand.start.server is not None)
-        hand = self._hand or next(started, self._hands[0])
-        server = None if hand.pod is None else name_of(hand.pod)
-        return await why_not(hand.core, hand.start, hand.wish, server, self._deadline.timeout)
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=_LOOK_PATIENCE)
+        hand, deadline = self._furthest, self._deadline
+        if self._claiming:
+            unsure = self._taking or self._registering
+            said = "" if unsure is None else f": {about_pod(unsure)}"
+            who = f"{self._members.name}{said}"
+            return timed_out(deadline, who, AllocationPhase.CLAIM, "it was being claimed")
+        return why_not(hand, deadline, self._look)
 
 
 def _see(sent: asyncio.Future[Any]) -> None:

@@ -12,12 +12,14 @@ from podfleet.fleet.claiming.allocation import Allocation
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.members import Members
+from podfleet.fleet.claiming.refusals import about_pod, timed_out
 from podfleet.fleet.claiming.turns import Turns
 from podfleet.fleet.pool.free import Wish
 from podfleet.fleet.trace import Attributes, of_pod
 from podfleet.log import about
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import name_of
+from podfleet.phase import AllocationPhase
 
 __all__ = ["Allocated", "Asking"]
 
@@ -75,28 +77,45 @@ class Asking:
         if claim.session is None:
             return await _allocated(members, claim, wish, deadline, reservation)
         async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout_at(deadline.at):
-                    await stack.enter_async_context(self._sessions.turn(claim.session))
-                    found = await _found(members, claim.session)
-            except TimeoutError:
-                raise AllocationTimeout(
-                    f"{members.name}: the time was up while the API server did not answer, "
-                    f"another call for session {claim.session!r} was not done, or the "
-                    "endpoint of its server was not known"
-                ) from None
+            await self._alone(stack, members, claim.session, deadline)
+            found = await _found(members, claim.session, deadline)
             return found or await _allocated(members, claim, wish, deadline, reservation)
 
+    async def _alone(
+        self, stack: AsyncExitStack, members: Members, session: str, deadline: Deadline
+    ) -> None:
+        """Have no other call for the session go on here before the stack is left."""
+        try:
+            async with asyncio.timeout_at(deadline.at):
+                await stack.enter_async_context(self._sessions.turn(session))
+        except TimeoutError:
+            raise AllocationTimeout(
+                f"{deadline.said(members.name)}: another call for session {session!r} was not done",
+                phase=AllocationPhase.QUEUE,
+            ) from None
 
-async def _found(members: Members, session: str) -> Allocated | None:
+
+async def _found(members: Members, session: str, deadline: Deadline) -> Allocated | None:
     """Return the server that a session has, if the watch has shown it."""
     if not members.claims.shown(session):
         return None
-    pod = await members.claims.find(session)
-    if pod is None:
-        return None
-    # Its Service or route may have been deleted behind our back.
-    endpoints = await members.of(pod).exposer.until_exposed(pod, fresh=True)
+    pod = None
+    try:
+        async with asyncio.timeout_at(deadline.at):
+            pod = await members.claims.find(session)
+            if pod is None:
+                return None
+            # Its Service or route may have been deleted behind our back.
+            endpoints = await members.of(pod).exposer.until_exposed(pod, fresh=True)
+    except TimeoutError:
+        raise timed_out(
+            deadline,
+            members.name if pod is None else f"{members.name}: {about_pod(pod)}",
+            AllocationPhase.CLAIM if pod is None else AllocationPhase.ENDPOINT,
+            f"session {session!r} has a server, which was not read"
+            if pod is None
+            else f"it is the server of session {session!r}, and its endpoint was not known",
+        ) from None
     return Allocated(pod, endpoints, warm=True)
 
 

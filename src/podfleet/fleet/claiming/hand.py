@@ -15,6 +15,7 @@ from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM
 from podfleet.model.server import ClaimState, claim_state, server_state
 from podfleet.model.slots import sessions_of
+from podfleet.phase import AllocationPhase
 from podfleet.waiters.reachable import until_reachable, until_resolved
 
 __all__ = ["Hand"]
@@ -40,6 +41,7 @@ class Hand:
         """Set when it is this fleet's turn to start a server, if none is free."""
         self.pod: Manifest | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
+        self._phase: AllocationPhase | None = None  # of the server in hand
         self._claim = claim
         self._deadline = deadline
 
@@ -103,6 +105,7 @@ class Hand:
             Whether it is; not if it cannot have its numbers: then it is on its way out.
         """
         self.pod = pod
+        self._phase = AllocationPhase.ENDPOINT
         spec = self.core.spec
         try:
             self.endpoints = await self.core.exposer.until_exposed(pod)
@@ -113,10 +116,12 @@ class Hand:
             self.core.abandon(name_of(pod), self._claim)
             self.let_go()
             return False
+        self._phase = AllocationPhase.PROBE
         if spec.exposure.resolves:
             for host in {endpoint.host for endpoint in self.endpoints}:
                 await until_resolved(host, self._left)
         await self._probe()
+        self._phase = AllocationPhase.CLAIM
         return True
 
     async def exposed_by_claim(self, claimed: Manifest) -> tuple[Endpoint, ...]:
@@ -128,6 +133,7 @@ class Hand:
         wanted, template = self.core.spec.exposure.server_objects, self.core.spec.template
         if wanted(claimed, template) == wanted(self.pod, template):
             return self.endpoints
+        self._phase = AllocationPhase.ENDPOINT
         return await self.core.exposer.until_exposed(claimed)
 
     def let_go(self) -> None:
@@ -136,13 +142,18 @@ class Hand:
             self.core.free.let_go(name_of(self.pod))
             if self.start.server == name_of(self.pod):
                 self.start.server = None  # it is the caller's, or another's
-        self.pod, self.endpoints = None, ()
+        self.pod, self.endpoints, self._phase = None, (), None
         self.core.line.serve()
 
     def give_back(self, pod: Manifest) -> None:
         """Have others take a server that was obtained, and is not claimed."""
         if self._claim.session not in sessions_of(pod):
             self.core.free.let_go(name_of(pod))
+
+    @property
+    def phase(self) -> AllocationPhase:
+        """How far it is."""
+        return self._phase or self.start.phase or AllocationPhase.QUEUE
 
     @property
     def _would_do(self) -> bool:

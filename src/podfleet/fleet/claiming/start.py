@@ -15,6 +15,7 @@ from podfleet.fleet.core import Core
 from podfleet.kube.retry import AMBIGUOUS
 from podfleet.model import Manifest
 from podfleet.model.names import new_server_name
+from podfleet.phase import AllocationPhase
 from podfleet.waiters.watching import until_ready
 
 __all__ = ["Start"]
@@ -40,6 +41,8 @@ class Start:
         self._deadline = deadline
         self._numbers: tuple[int, ...] = ()
         self._creating: asyncio.Task[Manifest] | None = None
+        self.phase: AllocationPhase | None = None
+        """How far it is; ``None`` before its begin. Of a Pod that exists, the Pod tells more."""
         self.begun = False
         """Whether a server was started."""
         self.server: str | None = None
@@ -68,6 +71,7 @@ class Start:
                     tries = 0
                     pause = _REFUSED_PAUSE
                 self._creating = None
+                self.phase = AllocationPhase.CREATE
                 await self._core.gate.enter()
                 pod_name = new_server_name(self._core.spec.name)
                 self._numbers = await self._take(pod_name)
@@ -108,9 +112,11 @@ class Start:
             while True:
                 with self._core.ports.watch_freed() as freed:
                     try:
-                        return self._core.ports.take(pod_name)
+                        taken = self._core.ports.take(pod_name)
+                        self.phase, self.none_free = AllocationPhase.CREATE, None
+                        return taken
                     except PortPoolExhausted as error:
-                        self.none_free = error
+                        self.phase, self.none_free = AllocationPhase.QUEUE, error
                     await _wait(freed, _REFUSED_PAUSE)  # another fleet may share the pool
 
     def _untried(self, tried: set[int]) -> bool:
@@ -123,6 +129,7 @@ class Start:
         left = self._deadline.left
         # Not cancelled with us: a create in flight would be carried out behind our back.
         self._creating = asyncio.create_task(self._core.create(pod_name, self._numbers, left))
+        self._creating.add_done_callback(_see)
         try:
             await asyncio.shield(self._creating)
         except ApiError as error:
@@ -134,6 +141,7 @@ class Start:
             self.refused = None  # these numbers are ours
         # Drained since it was read before, and `drain` may have looked before this Pod was there.
         await self._core.gate.enter()
+        self.phase = AllocationPhase.SCHEDULE
         pod = await until_ready(self._core.client, self._core.store, pod_name, stop=refused)
         if not refused(pod):
             return pod
@@ -173,6 +181,12 @@ class Start:
         await self._core.abandon(pod_name, self._claim)
         if self._core.store.get(pod_name) is None:
             self._core.ports.give_back(pod_name, numbers)
+
+
+def _see(creating: asyncio.Task[Manifest]) -> None:
+    """Have asyncio not complain of an error that nobody waits for any more."""
+    if not creating.cancelled():
+        creating.exception()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

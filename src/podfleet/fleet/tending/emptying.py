@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from podfleet.errors import DrainEnded, WaitTimeout
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.core import Core
 from podfleet.kube.paths import pods
 from podfleet.model import Manifest, ServerState
@@ -23,26 +24,27 @@ _RUNNING = (
 )
 
 
-async def until_empty(core: Core, settled: float, timeout: float | None) -> None:
+async def until_empty(core: Core, settled: float, deadline: Deadline | None) -> None:
     """Return when no match runs any more, and none can begin.
 
     Args:
         core: The running fleet.
         settled: When no other replica acts any more on what it knew before; on this machine's own
             clock.
-        timeout: Seconds; ``None`` for ever.
+        deadline: When the time is up; ``None`` for never.
 
     Raises:
         WaitTimeout: Servers are left.
         DrainEnded: The fleet was reopened.
     """
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout_at(None if deadline is None else deadline.at):
             await _until_empty(core, settled)
     except TimeoutError:
+        assert deadline is not None
         raise WaitTimeout(
-            f"fleet {core.spec.name}: not empty within {timeout:g} s: {_left(core)}: it is drained "
-            "still; drain() waits on, reopen() puts it back into service"
+            f"fleet {core.spec.name}: not empty within {deadline.timeout:g} s: {_left(core)}: it "
+            "is drained still; drain() waits on, reopen() puts it back into service"
         ) from None
 
 

@@ -10,8 +10,9 @@ from contextvars import Context
 from attrs import frozen
 
 from podfleet.chance import CHANCE
-from podfleet.errors import PodfleetError
+from podfleet.errors import PodfleetError, WaitTimeout
 from podfleet.fleet.claiming.claim import turn_of
+from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.core import Core
 from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.tally import Removal
@@ -25,6 +26,8 @@ from podfleet.fleet.tending.surplus import Surplus
 from podfleet.fleet.tending.tender import Tender
 from podfleet.fleet.tending.works import Works
 from podfleet.fleet.trace import span
+from podfleet.kube import Progress
+from podfleet.kube.progress import follow
 from podfleet.kube.retry import pause
 from podfleet.model import Manifest, Verdict
 from podfleet.model.event import EventKind
@@ -251,11 +254,21 @@ class Upkeep:
         await self._tender.hold(paused)
         self._changed.set()
 
-    async def drain(self, timeout: float | None) -> None:
+    async def drain(self, deadline: Deadline | None) -> None:
         """Have the fleet hand out no servers; return when none runs any more: see `AsyncFleet`."""
-        unsettled = await self._tender.close()
+        progress = Progress() if deadline is None else deadline.progress
+        try:
+            async with asyncio.timeout_at(None if deadline is None else deadline.at):
+                with follow(progress):
+                    unsettled = await self._tender.close()
+        except TimeoutError:
+            assert deadline is not None
+            raise WaitTimeout(
+                f"fleet {self._core.spec.name}: not empty within {deadline.timeout:g} s: whether "
+                f"it is drained is not known: {progress}: call drain() again"
+            ) from None
         self._changed.set()
-        await until_empty(self._core, time.monotonic() + unsettled, timeout)
+        await until_empty(self._core, time.monotonic() + unsettled, deadline)
 
     async def reopen(self) -> None:
         """Put the fleet back into service."""
