@@ -169,6 +169,27 @@ def test_namespace_not_found(api: Api) -> None:
     assert api("POST", path, a_map("one")).refusal == (404, "NotFound")
 
 
+def test_namespace_ending(api: Api) -> None:
+    """refuses to create in a namespace that is ending with the cause NamespaceTerminating."""
+    api("POST", "configmaps", a_map("held", finalizers=["podfleet.dev/held"]))
+    api("DELETE", f"/api/v1/namespaces/{api.namespace}")
+    try:
+        refused = api("POST", "configmaps", a_map("late"))
+        assert refused.refusal == (403, "Forbidden")
+        (cause,) = refused.body["details"]["causes"]
+        assert cause["reason"] == "NamespaceTerminating"
+    finally:
+        api.patch("configmaps/held", {"op": "remove", "path": "/metadata/finalizers"})
+
+
+def test_no_service_account(api: Api) -> None:
+    """refuses a Pod whose ServiceAccount is not there with 403 Forbidden, and names that."""
+    refused = api("POST", "pods", a_pod(api, serviceAccountName="players"))
+    assert refused.refusal == (403, "Forbidden")
+    why = f'error looking up service account {api.namespace}/players: serviceaccount "players" not'
+    assert why in refused.body["message"]
+
+
 def test_invalid_name(api: Api) -> None:
     """refuses a name that cannot be with 422 Invalid, and names the field."""
     refused = api("POST", "pods", a_pod(api, "Not_A_Name"))

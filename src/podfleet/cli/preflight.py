@@ -26,10 +26,10 @@ def preflight(
     namespace: Namespace = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Say what would keep fleets from working, and what mends it.
+    """Say what would keep fleets from working, and how to fix it.
 
-    It looks for missing rights, a policy or quota that refuses the Pods, missing APIs, nodes
-    without a usable address. It writes nothing. It ends with 1 if there is something to mend.
+    It looks for missing rights, for whatever refuses the fleet's objects (by dry runs), missing
+    APIs, nodes without a usable address. It writes nothing. It ends with 1 if it finds anything.
     """
     fleets = [fleet for one in references for fleet in fleets_of(load(one))]
     for fleet in fleets:
@@ -38,7 +38,13 @@ def preflight(
     if output is Format.JSON:
         print_json(
             [
-                {"fleet": name, "what": one.what, "why": one.why, "remedy": one.remedy}
+                {
+                    "fleet": name,
+                    "what": one.what,
+                    "why": one.why,
+                    "remedy": one.remedy,
+                    "advice": one.advice,
+                }
                 for name, findings in found
                 for one in findings
             ]

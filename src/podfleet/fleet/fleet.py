@@ -178,9 +178,11 @@ class AsyncFleet:
     async def preflight(self) -> tuple[Finding, ...]:
         """Return what would keep this fleet from working; writes nothing.
 
-        Looks for missing rights, a policy or quota that refuses the Pod, missing APIs, numbers
-        that the cluster's range does not hold, shared objects that differ, and nodes without a
-        usable address. A finding with ``advice=True`` keeps nothing from working.
+        Looks for missing rights, missing APIs, numbers that the cluster's range does not hold,
+        shared objects that differ, and nodes without a usable address; and sends every object that
+        the fleet creates as a dry run, so that whatever would refuse it is found: webhooks,
+        policies, Pod Security, quotas and so on. A finding with ``advice=True`` is no proof that
+        the fleet cannot work.
 
         Raises:
             PodfleetError: The cluster cannot be asked: no connection, or it does not know us.

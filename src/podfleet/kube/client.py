@@ -114,6 +114,14 @@ class KubeClient:
                 return await self._json("POST", path, query, body)
         raise AssertionError("unreachable: the last try raises")
 
+    async def try_patch(self, path: str, operations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Have the API server check a JSON patch, and write nothing."""
+        query = {"dryRun": "All"}
+        async for attempt in retrying():
+            with attempt:
+                return await self._json("PATCH", path, query, list(operations), _JSON_PATCH)
+        raise AssertionError("unreachable: the last try raises")
+
     async def apply(self, path: str, manifest: Manifest) -> dict[str, Any]:
         """Make an object as the manifest says, whether it exists or not (server-side apply)."""
         query = {"fieldManager": _MANAGER, "force": "true", "fieldValidation": "Strict"}

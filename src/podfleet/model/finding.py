@@ -15,7 +15,7 @@ class Finding:
         what: What is wrong, with the object.
         why: Why the fleet needs it.
         remedy: The command, manifest or option that mends it.
-        advice: Whether the fleet works nevertheless.
+        advice: Whether the fleet may work nevertheless.
 
     Example:
         >>> print(Finding("no Service", "servers have names in it", "apply fleet.manifests()"))

@@ -14,12 +14,12 @@ from podfleet.local.objects.kinds import (
     SERVICE_ACCOUNT,
     Kind,
 )
-from podfleet.local.objects.statuses import forbidden
+from podfleet.local.objects.statuses import forbidden, not_found
 from podfleet.local.objects.store import Store
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, name_of, namespace_of
 
-__all__ = ["admit", "usage"]
+__all__ = ["admit", "check_namespace", "usage"]
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 
@@ -35,6 +35,29 @@ def admit(store: Store, kind: Kind, wanted: Manifest) -> None:
         _security(store, wanted)
     if kind.namespaced:
         _quota(store, kind, wanted)
+
+
+def check_namespace(store: Store, kind: Kind, namespace: str, name: str) -> None:
+    """Let a new object pass whose namespace is there, and stays.
+
+    Raises:
+        Refusal: It is not there, or is being deleted.
+    """
+    if not kind.namespaced:
+        return
+    found = store.get(NAMESPACE, ("", namespace))
+    if found is None:
+        raise not_found(NAMESPACE, namespace)
+    if found["metadata"].get("deletionTimestamp"):
+        why = (
+            f"unable to create new content in namespace {namespace} because it is being terminated"
+        )
+        cause = {
+            "reason": "NamespaceTerminating",
+            "message": f"namespace {namespace} is being terminated",
+            "field": "metadata.namespace",
+        }
+        raise forbidden(kind, name, why, [cause])
 
 
 def _account(store: Store, pod: Manifest) -> None:

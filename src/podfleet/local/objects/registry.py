@@ -24,7 +24,6 @@ from podfleet.local.objects.statuses import (
     already_exists,
     bad_request,
     conflict,
-    forbidden,
     internal,
     invalid,
     invalid_value,
@@ -93,7 +92,7 @@ class Registry:
         """
         wanted: dict[str, Any] = copy.deepcopy(dict(body))
         metadata = _prepare(kind, namespace, wanted)
-        self._check_namespace(kind, namespace, metadata.get("name") or "")
+        admission.check_namespace(self.store, kind, namespace, metadata.get("name") or "")
         version = metadata.get("resourceVersion")
         for own in _OWN:
             metadata.pop(own, None)
@@ -244,19 +243,6 @@ class Registry:
         before = self._applied.get((uid, manager), {})
         self._applied[uid, manager] = wanted
         return before
-
-    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
-        if not kind.namespaced:
-            return
-        found = self.store.get(NAMESPACE, ("", namespace))
-        if found is None:
-            raise not_found(NAMESPACE, namespace)
-        if found["metadata"].get("deletionTimestamp"):
-            why = (
-                f"unable to create new content in namespace {namespace} because it is being "
-                "terminated"
-            )
-            raise forbidden(kind, name, why)
 
     def _keep_metadata(self, kind: Kind, before: Manifest, wanted: dict[str, Any]) -> None:
         """Put back what a client may not change; check what it must not have changed."""

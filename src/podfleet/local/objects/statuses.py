@@ -149,10 +149,11 @@ def conflict(kind: Kind, name: str, why: str = "", *, by_kind: bool = False) -> 
     return Refusal(409, "Conflict", words, details)
 
 
-def forbidden(kind: Kind, name: str, why: str) -> Refusal:
+def forbidden(kind: Kind, name: str, why: str, causes: Sequence[Mapping[str, str]] = ()) -> Refusal:
     """Return the refusal by a right that is missing, or by an admission check."""
     subject = f'{kind.resource} "{name}"' if name else kind.resource
-    return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}", _about(kind, name))
+    details = {**_about(kind, name), **({"causes": list(causes)} if causes else {})}
+    return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}", details)
 
 
 def unauthorized() -> Refusal:

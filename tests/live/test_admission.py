@@ -1,0 +1,402 @@
+"""Every admission check refuses `allocate` with an error of its own, and `preflight` finds it."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podfleet import (
+    AdmissionRefused,
+    ApiError,
+    Cluster,
+    Exhausted,
+    Finding,
+    Fleet,
+    Forbidden,
+    HeadlessDNS,
+    NotFound,
+    QuotaExceeded,
+    ServerError,
+    ServerState,
+    StatefulSet,
+    Unauthorized,
+)
+from podfleet.testing import Fault
+from tests.cluster.fixtures import Backend
+from tests.live.arena import eventually, make, template
+from tests.live.denying import HOOK, policy, webhook
+from tests.live.faults import faulty
+
+ENFORCE = "pod-security.kubernetes.io/enforce"
+AT_ONCE = 15.0  # seconds, of the 60 that an allocation is given; a webhook's outage is retried
+REAL = pytest.mark.only("real", "the embedded cluster asks no webhooks and has no policies")
+PLAYED = pytest.mark.only("embedded", "the answers are played; real ones are tested above")
+DENIED = f'admission webhook "{HOOK}" denied the request: cannot '
+REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "AlreadyExists",
+    410: "Expired",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+}
+
+
+def refusal(fleet: Fleet, **wish: Any) -> ApiError:
+    """Return what the API server answered to an allocation, which failed long before its time."""
+    before = time.monotonic()
+    with pytest.raises((ApiError, Exhausted)) as refused:
+        fleet.allocate(timeout=60, **wish)
+    assert time.monotonic() - before < AT_ONCE
+    error = refused.value.__cause__ if isinstance(refused.value, Exhausted) else refused.value
+    assert isinstance(error, ApiError)
+    eventually(lambda: fleet.servers() == [])
+    return error
+
+
+def found(fleet: Fleet, wanted: Callable[[Finding], bool] = lambda _: True) -> Finding:
+    """Return the one finding, as soon as the cluster has taken note of what was changed."""
+
+    def settled() -> tuple[Finding, ...]:
+        findings = fleet.preflight()
+        return findings if any(map(wanted, findings)) else ()
+
+    findings = eventually(settled)
+    assert len(findings) == 1, [str(finding) for finding in findings]
+    return findings[0]
+
+
+def check(
+    fleet: Fleet,
+    kind: type[ApiError],
+    plugin: str,
+    by: str,
+    remedy: str,
+    *,
+    what: str = "the cluster refuses this fleet's Pods",
+    **wish: Any,
+) -> ApiError:
+    """Check that the preflight and an allocation tell the same, and return the error."""
+    finding = found(fleet, lambda one: what in one.what)
+    error = refusal(fleet, **wish)
+    assert type(error) is kind
+    assert (error.plugin, error.refused_by) == (plugin, by)
+    assert remedy in error.remedy
+    assert str(error).endswith(f"To do: {error.remedy}.")
+    assert finding.remedy == error.remedy
+    assert not finding.advice
+    assert what in finding.what
+    return error
+
+
+def settings(backend: Backend, kind: str, name: str, **spec: Any) -> None:
+    metadata = {"name": name, "namespace": backend.namespace}
+    backend.cluster.apply([{"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}])
+
+
+@REAL
+def test_a_webhook_denies_with_any_status(backend: Backend, tmp_path: Path) -> None:
+    said = 'User "x" cannot use hostPorts: exceeded quota: of patience'
+    with webhook(backend, tmp_path) as hook, make(Fleet, backend) as fleet:
+        for code, reason, passing in (
+            (403, "Forbidden", False),
+            (0, "", False),  # the API server makes 400 of it
+            (401, "Unauthorized", False),
+            (404, "NotFound", False),
+            (409, "AlreadyExists", False),
+            (409, "Conflict", False),
+            (410, "Expired", False),
+            (422, "Invalid", False),
+            (429, "TooManyRequests", True),
+            (500, "InternalError", True),
+            (503, "ServiceUnavailable", True),
+        ):
+            hook.status = {"code": code, "reason": reason, "message": said}
+            hook.asked = 0
+            remedy = "which may pass: try again" if passing else "names in the template (pod=)"
+            error = check(fleet, AdmissionRefused, "webhook", HOOK, remedy)
+            assert (error.status, error.reason) == (code or 400, reason)
+            assert error.said == f'admission webhook "{HOOK}" denied the request: {said}'
+            assert hook.asked == 1  # and not again
+        hook.status = None
+        eventually(lambda: fleet.preflight() == ())
+        assert fleet.allocate(timeout=60)
+
+
+@REAL
+def test_a_webhook_that_cannot_be_reached(backend: Backend, tmp_path: Path) -> None:
+    with webhook(backend, tmp_path) as hook, make(Fleet, backend) as fleet:
+        hook.stop()
+        remedy = f"start what serves webhook {HOOK}"
+        error = check(fleet, ServerError, "webhook", HOOK, remedy)
+        assert (error.status, error.reason) == (500, "InternalError")
+        assert "connection refused" in error.said
+
+
+@REAL
+def test_a_webhook_denies_a_sessions_lease(backend: Backend, tmp_path: Path) -> None:
+    group = "coordination.k8s.io"
+    with webhook(backend, tmp_path, "leases", group) as hook, make(Fleet, backend) as fleet:
+        hook.status = {"code": 409, "reason": "Conflict", "message": "no Leases"}
+        what = "the cluster refuses this fleet's Leases"
+        check(fleet, AdmissionRefused, "webhook", HOOK, HOOK, what=what, session="match-1")
+        eventually(lambda: backend.pods() == [])
+
+
+@REAL
+def test_a_webhook_denies_claims(backend: Backend, tmp_path: Path) -> None:
+    with (
+        webhook(backend, tmp_path, operations=("UPDATE",)) as hook,
+        make(Fleet, backend, ready=1) as fleet,
+    ):
+        eventually(lambda: fleet.status().servers[ServerState.READY] == 1)
+        assert fleet.preflight() == ()
+        # As a test of a JSON patch that fails answers: others were faster.
+        hook.status = {"code": 422, "reason": "Invalid", "message": "no changes"}
+        finding = found(fleet, lambda one: "claims of Pods" in one.what)
+        assert HOOK in finding.remedy
+        with pytest.raises(AdmissionRefused, match=HOOK):
+            fleet.allocate(timeout=60)
+        hook.status = None
+        assert fleet.allocate(timeout=60)
+
+
+@REAL
+def test_a_policy_denies(backend: Backend) -> None:
+    with make(Fleet, backend) as fleet:
+        with policy(backend) as name:
+            error = check(fleet, AdmissionRefused, "policy", name, f"policy {name} names")
+            assert (error.status, error.reason) == (422, "Invalid")
+        eventually(lambda: fleet.preflight() == ())
+        with policy(backend, reason="RequestEntityTooLarge") as name:
+            error = check(fleet, AdmissionRefused, "policy", name, f"policy {name} names")
+            assert (error.status, error.reason) == (413, "RequestEntityTooLarge")
+
+
+def test_a_quota_is_used_up(backend: Backend) -> None:
+    settings(backend, "ResourceQuota", "small", hard={"pods": "0"})
+    with make(Fleet, backend) as fleet:
+        error = check(fleet, QuotaExceeded, "ResourceQuota", "small", "raise the quota")
+        assert isinstance(error, AdmissionRefused)
+        assert error.status == 403
+
+
+@REAL
+def test_a_quota_demands_limits(backend: Backend) -> None:
+    hard = {"limits.cpu": "2", "requests.memory": "1Gi"}
+    settings(backend, "ResourceQuota", "cpus", hard=hard)
+    with make(Fleet, backend) as fleet:
+        wanted = 'set resources={"limits": {"cpu": ...}, "requests": {"memory": ...}}'
+        error = check(fleet, AdmissionRefused, "ResourceQuota", "cpus", wanted)
+        assert "must specify limits.cpu for: server" in error.said
+    resources = {"limits": {"cpu": "1"}, "requests": {"memory": "16Mi"}}
+    with make(Fleet, backend, template=template(backend, resources=resources)) as fleet:
+        assert fleet.preflight() == ()  # as the remedy said
+        assert fleet.allocate(timeout=60)
+    large = {"limits": {"cpu": "4"}, "requests": {"memory": "16Mi"}}
+    with make(Fleet, backend, template=template(backend, resources=large)) as fleet:
+        with pytest.raises(Exhausted, match=r"exceeded quota: cpus, .*or release servers"):
+            fleet.allocate(timeout=60)
+        (server,) = fleet.servers()
+        server.release()
+
+
+@REAL
+def test_a_limit_range_refuses(backend: Backend) -> None:
+    settings(backend, "LimitRange", "small", limits=[{"type": "Container", "max": {"cpu": "500m"}}])
+    resources = {"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}
+    with make(Fleet, backend, template=template(backend, resources=resources)) as fleet:
+        remedy = f"kubectl describe limitrange -n {backend.namespace}"
+        error = check(fleet, AdmissionRefused, "LimitRanger", "", remedy)
+        assert "maximum cpu usage per Container is 500m, but limit is 1" in error.said
+
+
+def test_pod_security_refuses(backend: Backend) -> None:
+    path = f"/api/v1/namespaces/{backend.namespace}"
+    with make(Fleet, backend) as fleet:
+        backend.cluster.label(path, ENFORCE, "baseline")
+        check(fleet, AdmissionRefused, "PodSecurity", "", "use NodePortPerPod")
+
+
+@REAL
+def test_pod_security_wants_a_security_context(backend: Backend) -> None:
+    path = f"/api/v1/namespaces/{backend.namespace}"
+    with make(Fleet, backend, exposure=HeadlessDNS()) as fleet:
+        backend.cluster.label(path, ENFORCE, "restricted")
+        remedy = "set what the message names in the template (pod=)"
+        error = check(fleet, AdmissionRefused, "PodSecurity", "", remedy)
+        assert "allowPrivilegeEscalation != false" in error.said
+
+
+def test_a_service_account_is_missing(backend: Backend) -> None:
+    pod = {"spec": {"serviceAccountName": "players"}}
+    with make(Fleet, backend, template=template(backend, pod=pod)) as fleet:
+        remedy = f"create it (kubectl create serviceaccount -n {backend.namespace} players)"
+        check(fleet, AdmissionRefused, "ServiceAccount", "", remedy)
+
+
+@REAL
+def test_a_class_is_missing(backend: Backend) -> None:
+    for field, plugin in (("priorityClassName", "Priority"), ("runtimeClassName", "RuntimeClass")):
+        classy = template(backend, pod={"spec": {field: "none-such"}})
+        with make(Fleet, backend, template=classy) as fleet:
+            remedy = f"create {plugin.removesuffix('Class')}Class none-such"
+            check(fleet, AdmissionRefused, plugin, "", remedy)
+
+
+def test_a_namespace_is_missing(backend: Backend) -> None:
+    admin = Cluster(kubeconfig=backend.cluster.kubeconfig)
+    gone = f"{backend.namespace}-gone"
+    with make(Fleet, backend, grant=False, cluster=admin, namespace=gone) as fleet:
+        check(fleet, NotFound, "NamespaceLifecycle", "", f"(kubectl create namespace {gone})")
+
+
+def test_a_namespace_is_ending(backend: Backend) -> None:
+    admin = Cluster(kubeconfig=backend.cluster.kubeconfig)
+    path = f"/api/v1/namespaces/{backend.namespace}"
+    holder = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "holder",
+            "namespace": backend.namespace,
+            "finalizers": ["example.com/hold"],
+        },
+    }
+    backend.cluster.apply([holder])
+    with make(Fleet, backend, grant=False, cluster=admin) as fleet:
+        backend.cluster.delete(path)
+        try:
+            remedy = f"use another namespace, or wait until {backend.namespace} is deleted"
+            error = check(fleet, AdmissionRefused, "NamespaceLifecycle", "", remedy)
+            (cause,) = error.details["causes"]
+            assert cause["reason"] == "NamespaceTerminating"
+        finally:
+            held = f"{path}/configmaps/holder"
+            backend.cluster.patch(held, {"op": "remove", "path": "/metadata/finalizers"})
+
+
+def test_a_right_is_missing(backend: Backend) -> None:
+    fleet = make(Fleet, backend, grant=False)
+    roles = fleet.manifests(backend.account)
+    for role in roles:
+        if role["kind"] == "Role":
+            for rule in role["rules"]:
+                if rule["resources"] == ["pods"]:
+                    rule["verbs"] = [verb for verb in rule["verbs"] if verb != "create"]
+    backend.grant(roles)
+    with fleet:
+        what = f"no right to create pods in namespace {backend.namespace}"
+        eventually(lambda: len(fleet.preflight()) == 1)
+        error = check(fleet, Forbidden, "", "", "apply what fleet.manifests() returns", what=what)
+        assert 'cannot create resource "pods"' in error.said
+
+
+def test_the_pods_of_a_stateful_set_are_refused(backend: Backend) -> None:
+    """The StatefulSet itself is accepted, and its controller is refused later."""
+    settings(backend, "ResourceQuota", "small", hard={"pods": "0"})
+    workload = StatefulSet(replicas=1)
+    fleet = make(Fleet, backend, exposure=HeadlessDNS(), workload=workload)
+    advice = found(fleet, lambda one: one.advice)
+    assert "run preflight once as an administrator" in advice.remedy
+    admin = Cluster(kubeconfig=backend.cluster.kubeconfig)
+    looked = make(
+        Fleet, backend, exposure=HeadlessDNS(), workload=workload, cluster=admin, grant=False
+    )
+    finding = found(looked, lambda one: "refuses this fleet's Pods" in one.what)
+    assert "exceeded quota: small" in finding.why
+    with fleet:
+        told = found(fleet, lambda one: not one.advice)  # by the controller's event
+        assert (told.what, told.remedy) == (finding.what, finding.remedy)
+    backend.cluster.delete(f"/api/v1/namespaces/{backend.namespace}/resourcequotas/small")
+    with fleet:
+        assert fleet.allocate(timeout=60)
+        eventually(lambda: fleet.preflight() == ())  # its Pods were all accepted
+
+
+def denied(method: str, path: str, code: int) -> Fault:
+    reason, message = REASONS[code], f"{DENIED}{REASONS[code]}"
+    return Fault(method, path, math.inf, status=code, reason=reason, message=message)
+
+
+@PLAYED
+def test_a_write_that_a_webhook_denies_is_not_repeated(backend: Backend) -> None:
+    """Whatever status it chose: each has another meaning where the API server itself says it."""
+    with faulty(backend) as (api, behind), make(Fleet, behind) as fleet:
+        for code in REASONS:
+            api.faults.append(denied("POST", "/pods$", code))
+            before = len(api.seen)
+            error = refusal(fleet)
+            assert type(error) is AdmissionRefused
+            assert (error.status, error.refused_by) == (code, HOOK)
+            made = [one for one in api.seen[before:] if one.startswith("POST")]
+            assert len(made) == 1, made
+            api.faults.clear()
+        assert fleet.allocate(timeout=30)
+
+
+@PLAYED
+def test_a_dry_run_that_is_not_accepted_is_a_finding(backend: Backend) -> None:
+    with faulty(backend) as (api, behind):
+        fleet = make(Fleet, behind)
+        eventually(lambda: fleet.preflight() == ())
+        for path, what in (
+            ("/pods[?]dryRun", "Pods"),
+            ("/leases[?]dryRun", "Leases"),
+        ):
+            for code in REASONS:
+                api.faults.append(denied("POST", path, code))
+                finding = found(fleet)
+                assert what in finding.what
+                assert finding.why == f"{DENIED}{REASONS[code]}"
+                assert HOOK in finding.remedy
+                api.faults.clear()
+        # Of a proxy, say: no right is missing, so nothing else would tell.
+        api.faults.append(Fault("POST", "dryRun", math.inf, status=403))
+        findings = fleet.preflight()
+        assert {one.why for one in findings} == {"podfleet.testing answers 403"}
+        api.faults.clear()
+        said = f'admission webhook "{HOOK}" does not support dry run'
+        api.faults.append(Fault("POST", "dryRun", math.inf, status=400, message=said))
+        finding = found(fleet)
+        assert finding.advice
+        assert finding.what.startswith("whether the cluster accepts this fleet's Pods")
+        assert f"set sideEffects of webhook {HOOK}" in finding.remedy
+        api.faults.clear()
+        api.faults.append(Fault("POST", "dryRun", math.inf, status=401))
+        with pytest.raises(Unauthorized):  # nothing is known of the fleet
+            fleet.preflight()
+        assert not [
+            one
+            for one in api.seen
+            if one.startswith("POST") and "/pods" in one and "dryRun=All" not in one
+        ]
+
+
+@PLAYED
+def test_a_refused_pool_backs_off_and_says_so_once(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING, "podfleet"),
+        faulty(backend) as (api, behind),
+        make(Fleet, behind, ready=1) as fleet,
+    ):
+        api.faults.append(denied("POST", "/pods$", 409))
+        fleet.start()
+        tried = f"POST /api/v1/namespaces/{backend.namespace}/pods"
+        began = time.monotonic()
+        eventually(lambda: api.seen.count(tried) >= 4)
+        assert time.monotonic() - began > 0.5 * (0.5 + 1 + 2)  # at least half of each pause
+        (record,) = caplog.records
+        assert HOOK in record.getMessage()
+        api.faults.clear()
+        eventually(lambda: fleet.status().servers[ServerState.READY] == 1)
+        assert len(caplog.records) == 1
