@@ -32,6 +32,7 @@ class Diagnosis:
         summary: One sentence that says what is wrong and what to do.
         message: The cluster's own message, as it stands.
         container: The container that it is about, or ``None`` for the whole Pod.
+        exit_code: With which code that container ended, if it did.
         events: The Pod's warnings, oldest first: ``"Failed: Error: configmap ... not found"``.
         log: The last lines that the container wrote, oldest first.
 
@@ -45,6 +46,7 @@ class Diagnosis:
     summary: str
     message: str = ""
     container: str | None = None
+    exit_code: int | None = None
     events: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
 

@@ -23,6 +23,7 @@
     │   │   └── PortPoolExhausted     ... or the pool has no port
     │   ├── Contended                 other callers were faster each time
     │   ├── FleetDraining             the fleet is drained: it hands out no servers
+    │   ├── ServerUnreachable         the session's server is in doubt: its node is silent
     │   └── AllocationTimeout         the time was up; the phase and the last status are in it
     ├── DrainEnded                    `drain` ended before the fleet was empty
     ├── ServerFailed                  a server will never be ready; its diagnosis is in it
@@ -34,6 +35,7 @@ Every message says what happened, to which object, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from podfleet.diagnosis import Diagnosis
@@ -61,6 +63,7 @@ __all__ = [
     "RangeFull",
     "ServerError",
     "ServerFailed",
+    "ServerUnreachable",
     "Throttled",
     "TransportError",
     "Unauthorized",
@@ -275,6 +278,25 @@ class AllocationTimeout(AllocationError, TimeoutError):
         self.phase = phase
 
 
+class ServerUnreachable(AllocationError):
+    """The session has a server, but its node stopped reporting (``allow_unreachable=False``).
+
+    The session keeps it. It may come back with all its players, or be gone: release it and
+    allocate again if you cannot wait, at the risk that the old process still runs.
+
+    Attributes:
+        server: The server's name.
+        since: Since when its node does not report.
+    """
+
+    def __init__(
+        self, message: str, *, server: str, since: datetime, diagnosis: Diagnosis | None = None
+    ) -> None:
+        super().__init__(message, diagnosis=diagnosis)
+        self.server = server
+        self.since = since
+
+
 class DrainEnded(PodfleetError):
     """`Fleet.drain` ended before the fleet was empty: it was reopened, or stopped here."""
 
@@ -283,7 +305,7 @@ class ServerFailed(PodfleetError):
     """A server will never be ready.
 
     Attributes:
-        diagnosis: Why, with the reason, the message, events and the last log lines.
+        diagnosis: Why, with the reason, the exit code, the message, events and the last log lines.
     """
 
     def __init__(self, message: str, *, diagnosis: Diagnosis) -> None:

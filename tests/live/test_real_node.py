@@ -11,6 +11,7 @@ from podfleet.fleet.tending import reaper
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, over_udp
+from tests.live.test_lost_node import check_what_allocate_says
 from tests.live.test_warm import until_ready
 
 pytestmark = pytest.mark.only("real", "a kubelet of its own stands still")
@@ -18,6 +19,29 @@ pytestmark = pytest.mark.only("real", "a kubelet of its own stands still")
 BLIP = 20.0  # seconds
 MATCHES = 20
 LOST, OTHER = "node-b", "node-a"
+
+
+def test_a_node_that_reports_again_is_told(backend: Backend, own: Cluster) -> None:
+    told: list[FleetEvent] = []
+    with make(Fleet, backend) as fleet:
+        fleet.on_event(told.append)
+        with cordoned(backend, OTHER):
+            server = fleet.allocate("red", timeout=60)
+        assert server.node == LOST
+        with own.component(f"kubelet-{LOST}").paused():
+            eventually(lambda: in_doubt(told) == {"red"}, 60)
+            assert over_udp(server.endpoint) == f"{server.name} hello"  # it runs on, unseen
+        until_back(backend)
+        eventually(lambda: "red" in {e.session for e in told if e.kind is EventKind.REACHABLE}, 60)
+        found = fleet.find("red")
+        assert found is not None
+        assert (found.uid, found.restarts, found.unreachable_since) == (server.uid, 0, None)
+        kinds = [one.kind for one in told if one.session == "red"]
+        assert kinds == [EventKind.ALLOCATED, EventKind.UNREACHABLE, EventKind.REACHABLE]
+
+
+def in_doubt(told: list[FleetEvent]) -> set[str | None]:
+    return {one.session for one in told if one.kind is EventKind.UNREACHABLE}
 
 
 def lost(told: list[FleetEvent]) -> set[str | None]:
@@ -60,7 +84,10 @@ def test_a_blip_kills_nothing_and_matches_go_on(backend: Backend, own: Cluster) 
 
 
 def test_every_match_of_a_lost_node_is_told_and_free_servers_are_made_elsewhere(
-    backend: Backend, own: Cluster, monkeypatch: pytest.MonkeyPatch
+    backend: Backend,
+    own: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(reaper, "_UNREADY", 2.0)  # seconds
     told: list[FleetEvent] = []
@@ -78,6 +105,13 @@ def test_every_match_of_a_lost_node_is_told_and_free_servers_are_made_elsewhere(
                     free = fleet.servers(ServerState.READY)
                     return [one.node for one in free] == [OTHER] * 4
 
+                eventually(lambda: in_doubt(told) >= sessions, 90)
+                assert not lost(told)
+                for session in sessions:
+                    found = fleet.find(session)
+                    assert found is not None
+                    assert found.unreachable_since is not None
+                check_what_allocate_says(fleet, min(sessions), caplog)
                 eventually(elsewhere, 90)
                 eventually(lambda: lost(told) == sessions, 120)
                 assert [fleet.find(session) for session in sorted(sessions)] == [None] * MATCHES

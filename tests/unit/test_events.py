@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,18 +11,23 @@ from attrs import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podfleet import EventKind, FleetEvent, Verdict
+from podfleet import EventKind, FleetEvent, ServerState, Verdict
 from podfleet.fleet.events.derive import Derivation, Facts, Match
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Change, Store
-from podfleet.model.names import CLAIM, RECYCLED, SESSION, SESSIONS, SLOTS, STATE
+from podfleet.model.doubt import unreachable_since
+from podfleet.model.names import CLAIM, CONTAINER, RECYCLED, SESSION, SESSIONS, SLOTS, STATE
 from podfleet.model.recycling import snapshot
 from podfleet.model.slots import sessions_of
-from tests.unit.pods import Json, a_pod, condition, container_status, ready_pod, terminated
+from tests.unit.pods import Json, a_pod, condition, container_status, ready_pod, terminated, waiting
 
 NOW = datetime(2026, 11, 23, 4, tzinfo=UTC)
 
+SILENT_SINCE = NOW - timedelta(minutes=1)
+
 READY, ALLOCATED = EventKind.READY, EventKind.ALLOCATED
+RESTARTED = EventKind.RESTARTED
+UNREACHABLE, REACHABLE = EventKind.UNREACHABLE, EventKind.REACHABLE
 RELEASED, LOST, FAILED = EventKind.RELEASED, EventKind.LOST, EventKind.FAILED
 
 
@@ -191,6 +196,84 @@ def test_a_server_that_ended_well_is_released(watched: Watched) -> None:
     assert event.diagnosis is None
 
 
+def beside(state: Json, other: Json, policy: str = "Never", phase: str = "Running") -> Json:
+    """Return the Pod of a server in a state, with another container in another."""
+    pod = a_pod(
+        container_status(other, name="logs"),
+        container_status(state, containerID="c://1"),
+        phase=phase,
+        restartPolicy=policy,
+    )
+    pod["spec"]["containers"].insert(0, {"name": "logs"})
+    return pod
+
+
+RUNNING: Json = {"running": {}}
+GAME = {CONTAINER: "game"}
+
+
+@pytest.mark.parametrize(
+    ("pod", "kind", "code"),
+    [
+        (beside(terminated(0, "Completed"), RUNNING), RELEASED, None),
+        (beside(terminated(3), RUNNING), LOST, 3),
+        (beside(terminated(137, "OOMKilled"), RUNNING), LOST, 137),
+        (beside(terminated(0), terminated(1), phase="Failed"), RELEASED, None),
+        (beside(terminated(3), terminated(0), phase="Failed"), LOST, 3),
+        (beside(terminated(3), terminated(1), phase="Failed"), LOST, 3),
+    ],
+)
+def test_the_servers_container_ends_the_match(
+    watched: Watched, pod: Json, kind: EventKind, code: int | None
+) -> None:
+    watched.show(allocated(notes=GAME))
+    (event,) = watched.show(allocated(pod, notes=GAME))
+    assert event.kind is kind
+    assert event.server is not None
+    assert event.server.state is ServerState.ENDED
+    assert (event.diagnosis and event.diagnosis.exit_code) == code
+    assert (event.diagnosis and event.diagnosis.container) == (code and "game")
+
+
+def test_another_container_does_not(watched: Watched) -> None:
+    watched.show(allocated(beside(RUNNING, RUNNING), notes=GAME))
+    assert watched.show(allocated(beside(RUNNING, terminated(1)), notes=GAME)) == []
+
+
+def run(number: int, state: Json | None = None, last: Json | None = None) -> Json:
+    """Return a Pod in which the server runs for the so-manieth time."""
+    pod = ready_pod()
+    status = pod["status"]["containerStatuses"][0]
+    status |= {"containerID": f"c://{number}", "restartCount": number - 1}
+    status |= {"state": state or RUNNING, "lastState": last or {}}
+    return pod
+
+
+def test_a_process_that_is_started_again_in_a_match_is_told_once(watched: Watched) -> None:
+    watched.show(allocated(run(1)))
+    crashed = terminated(3, containerID="c://1")
+    (event,) = watched.show(allocated(run(1, crashed)))
+    assert (event.kind, event.session) == (RESTARTED, "red")
+    assert event.diagnosis is not None
+    assert (event.diagnosis.exit_code, event.diagnosis.container) == (3, "game")
+    assert event.diagnosis.verdict is Verdict.FAILING
+    assert event.server is not None
+    assert event.server.state is ServerState.ALLOCATED
+    waits = waiting("CrashLoopBackOff")
+    assert watched.show(allocated(run(1, waits, crashed))) == []
+    assert watched.show(allocated(run(2, None, crashed))) == []
+    assert kinds(watched.show(allocated(run(4)))) == [(RESTARTED, "red")]  # not all were seen
+    (event,) = watched.show(allocated(run(4, terminated(0, containerID="c://4"))))
+    assert (event.kind, event.diagnosis and event.diagnosis.exit_code) == (RESTARTED, 0)
+    assert kinds(watched.present()) == [(ALLOCATED, "red")]
+
+
+def test_a_process_that_is_started_again_between_two_matches_is_no_news(watched: Watched) -> None:
+    watched.show(server(run(1)))
+    assert watched.show(server(run(2))) == []
+    assert kinds(watched.show(allocated(run(3)))) == [(ALLOCATED, "red")]
+
+
 def test_an_evicted_server_is_lost(watched: Watched) -> None:
     watched.show(server(sessions={"red": 1, "blue": 1}))
     told = watched.show(server(evicted(), sessions={"red": 1, "blue": 1}))
@@ -226,15 +309,69 @@ def silent_node() -> Json:
     pod = ready_pod()
     for one in pod["status"]["conditions"]:
         if one["type"] == "Ready":
-            one["status"] = "False"
+            one |= {"status": "False", "lastTransitionTime": "2026-11-23T03:59:00Z"}
     return pod
+
+
+def unready(reason: str, containers: str) -> Json:
+    """Return a Pod that a kubelet calls not ready."""
+    pod = ready_pod()
+    for one in pod["status"]["conditions"]:
+        if one["type"] == "Ready":
+            one |= {"status": "False", "reason": reason}
+        if one["type"] == "ContainersReady":
+            one["status"] = containers
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("pod", "since"),
+    [
+        (silent_node(), SILENT_SINCE),
+        (ready_pod(), None),
+        (a_pod(), None),
+        (unready("ContainersNotReady", "False"), None),
+        (unready("ReadinessGatesNotReady", "True"), None),
+        ({"status": {"phase": "Unknown", "startTime": "2026-11-23T03:59:00Z"}}, SILENT_SINCE),
+        ({"status": {"phase": "Unknown", "conditions": [3]}}, datetime(1970, 1, 1, tzinfo=UTC)),
+        ({"status": None}, None),
+    ],
+)
+def test_a_server_is_in_doubt_if_its_node_fell_silent(pod: Json, since: datetime | None) -> None:
+    assert unreachable_since(pod) == since
 
 
 def test_a_silent_node_is_told_when_its_pod_goes(watched: Watched) -> None:
     watched.show(allocated())
-    assert watched.show(allocated(silent_node())) == []  # it may come back, with all players
+    (event,) = watched.show(allocated(silent_node()))  # it may come back, with all players
+    assert (event.kind, event.session) == (UNREACHABLE, "red")
+    assert event.reason.startswith("node node-1 does not report")
+    assert event.server is not None
+    assert event.server.unreachable_since == SILENT_SINCE
+    assert watched.show(allocated(silent_node())) == []
     (event,) = watched.show(allocated(silent_node(), going=True))
     assert (event.kind, event.reason) == (LOST, "node node-1 does not report")
+
+
+def test_a_silent_node_reports_again(watched: Watched) -> None:
+    sessions = {"red": 1, "blue": 1}
+    watched.show(server(sessions=sessions))
+    told = watched.show(server(silent_node(), sessions=sessions))
+    assert kinds(told) == [(UNREACHABLE, "red"), (UNREACHABLE, "blue")]
+    told = watched.show(server(silent_node(), sessions={"blue": 1, "green": 1}))
+    assert kinds(told) == [(RELEASED, "red"), (ALLOCATED, "green"), (UNREACHABLE, "green")]
+    told = watched.show(server(sessions={"blue": 1, "green": 1}))
+    assert kinds(told) == [(REACHABLE, "blue"), (REACHABLE, "green")]
+    assert told[0].reason == "node node-1 reports again"
+
+
+def test_a_free_server_of_a_silent_node(watched: Watched) -> None:
+    watched.show(server())
+    assert kinds(watched.show(server(silent_node()))) == [(UNREACHABLE, None)]
+    assert kinds(watched.show(server())) == [(REACHABLE, None)]  # it was ready all the time
+    watched.show(server(silent_node()))
+    assert kinds(watched.present()) == [(UNREACHABLE, None)]
+    assert watched.show(server(silent_node(), going=True)) == []
 
 
 def test_a_lost_node(watched: Watched) -> None:
@@ -352,6 +489,9 @@ def test_any_story_is_told_in_order(story: list[tuple[dict[str, Any], int]]) -> 
         elif event.kind is ALLOCATED:
             assert match not in playing
             playing.add(match)
+        elif event.kind in (RESTARTED, UNREACHABLE, REACHABLE):
+            assert match in playing or event.session is None
+            continue
         else:
             assert match in playing
             playing.remove(match)

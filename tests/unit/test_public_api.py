@@ -79,6 +79,7 @@ PUBLIC = (
     "ServerError",
     "ServerFailed",
     "ServerState",
+    "ServerUnreachable",
     "StatefulSet",
     "Throttled",
     "TransportError",

@@ -85,6 +85,12 @@ def words(server: GameServer, diagnosis: Diagnosis | None, now: datetime) -> str
     elif server.session:
         since = f", {age(server.allocated, now)} ago" if server.allocated else ""
         lines.append(f"It was allocated for session {clean(server.session)}{since}.")
+    if server.restarts:
+        often = "once" if server.restarts == 1 else f"{server.restarts} times"
+        lines.append(f"Its process was restarted {often}.")
+    if server.unreachable_since:
+        silent = age(server.unreachable_since, now)
+        lines.append(f"Its node has not reported for {silent}: it may be gone, or run on unseen.")
     if diagnosis is not None and server.state is not ServerState.STOPPING:
         lines += ["It is not ready:", *map(clean, str(diagnosis).splitlines())]
     return "\n".join(lines)

@@ -57,12 +57,15 @@ def table(servers: Iterable[GameServer], now: datetime) -> str:
 
 
 def cells(server: GameServer, now: datetime) -> tuple[str, ...]:
-    """Return a server's line, below `HEAD`."""
+    """Return a server's line, below `HEAD`.
+
+    The state of one whose node does not report has a question mark: it is what was known last.
+    """
     sessions = clean(", ".join(server.sessions) or server.session or "-")
     return (
         server.name,
         server.labels.get(FLEET, "-"),
-        server.state.value,
+        server.state.value + ("?" if server.unreachable_since else ""),
         cut(sessions, _SESSION),
         server.node or "-",
         age(server.created, now),
@@ -81,6 +84,8 @@ def as_json(server: GameServer) -> dict[str, Any]:
         "node": server.node,
         "created": server.created.isoformat(),
         "allocated": server.allocated and server.allocated.isoformat(),
+        "restarts": server.restarts,
+        "unreachable_since": server.unreachable_since and server.unreachable_since.isoformat(),
         "metadata": dict(server.metadata),
         "endpoints": [
             {

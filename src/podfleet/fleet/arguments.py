@@ -25,6 +25,7 @@ __all__ = [
     "Select",
     "asked",
     "asked_to_reserve",
+    "check_bool",
     "check_recycle",
     "check_request",
     "check_seconds",
@@ -158,8 +159,13 @@ def _selector(labels: object) -> Selector:
 
 def check_recycle(value: object) -> bool:
     """Return whether a server is to be kept."""
+    return check_bool("recycle", value)
+
+
+def check_bool(field: str, value: object) -> bool:
+    """Return a value if it is true or false."""
     if not isinstance(value, bool):
-        raise ConfigurationError("recycle", value, "must be True or False")
+        raise ConfigurationError(field, value, "must be True or False")
     return value
 
 

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from podfleet.errors import Conflict, NotFound, PodfleetError
@@ -19,6 +20,7 @@ from podfleet.fleet.claiming.releases import Releases
 from podfleet.fleet.claiming.seats import Seats
 from podfleet.fleet.claiming.strays import Strays
 from podfleet.fleet.events.stream import Events
+from podfleet.fleet.events.witness import Witness
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.gate import Gate
 from podfleet.fleet.ledger import PortLedger
@@ -36,6 +38,7 @@ from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
+from podfleet.waiters.watching import with_evidence
 
 __all__ = ["Core"]
 
@@ -66,7 +69,7 @@ class Core:
         """Reads and watches; what is written goes through `guard`."""
         self.guard = Guard(client, namespace, [spec.name])
         self.store = Store(index_by=sessions_of, admits=self.guard.owns)
-        self.events = Events(self.store)
+        self.events = Events(self.store, Witness(partial(with_evidence, client)))
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, self.guard, self.store)

@@ -14,6 +14,7 @@ from podfleet.fleet.arguments import (
     Select,
     asked,
     asked_to_reserve,
+    check_bool,
     check_recycle,
     check_request,
     check_seconds,
@@ -21,6 +22,7 @@ from podfleet.fleet.arguments import (
     check_sharing,
     check_state,
 )
+from podfleet.fleet.claiming.doubt import check_reachable
 from podfleet.fleet.core import Core
 from podfleet.fleet.events.callbacks import call_with_each
 from podfleet.fleet.events.stream import Events, EventStream
@@ -258,6 +260,7 @@ class AsyncFleet:
         reservation: GameServer | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        allow_unreachable: bool = True,
     ) -> AsyncFleetServer:
         """Return a ready server that is the caller's alone.
 
@@ -283,6 +286,9 @@ class AsyncFleet:
             reservation: What `reserve` returned: the server to take.
             labels: Labels to write on the Pod with the claim.
             annotations: Annotations, likewise.
+            allow_unreachable: Whether to return the server that the session has though its node
+                stopped reporting (``server.unreachable_since``); a warning is logged. With
+                ``False`` that raises.
 
         Returns:
             The server; its ``endpoint`` is what clients dial.
@@ -295,10 +301,12 @@ class AsyncFleet:
             Contended: Other replicas were faster each time, until the time was up.
             AllocationError: The reservation has run out.
             FleetDraining: The fleet is drained, and this session has no server.
+            ServerUnreachable: See ``allow_unreachable``; the session keeps its server.
             AdmissionRefused: The cluster's policy refused the Pod.
             Forbidden: Rights are missing; the message names them.
             ConfigurationError: A wrong argument, or the node shows no public address.
         """
+        check_bool("allow_unreachable", allow_unreachable)
         claim, wish = asked(
             self.spec,
             session,
@@ -314,6 +322,7 @@ class AsyncFleet:
         )
         with Attempt(self.tally) as attempt, span("allocate", self.name, session) as traced:
             found = await self.here().allocate(claim, wish, timeout, reservation)
+            check_reachable(found.pod, session, allowed=allow_unreachable)
             attempt.warm = found.warm
             traced.tell(found.attributes)
         session_shown = claim.key if has_slots(found.pod) else None
@@ -591,8 +600,8 @@ class AsyncFleet:
 
         A deleted server's process gets SIGTERM and its ``terminationGracePeriodSeconds``; its
         port is free again when the Pod is gone (`async_wait_gone`). A recycled one is free again
-        when it says so: when it has been not ready and is ready again, or has ended and been
-        started anew (``restartPolicy: Always``). See `podfleet.gameserver`.
+        when it says so: when its own container has been not ready and is ready again, or has ended
+        and been started anew (``restartPolicy: Always``). See `podfleet.gameserver`.
 
         Args:
             server: The server, or its name. Its match is ended only if it is the same still; by

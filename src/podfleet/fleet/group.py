@@ -14,6 +14,7 @@ from podfleet.fleet.arguments import (
     Select,
     asked,
     asked_to_reserve,
+    check_bool,
     check_request,
     check_sharing,
 )
@@ -21,6 +22,7 @@ from podfleet.fleet.claiming.asking import Allocated, Asking
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.claims import Claims
 from podfleet.fleet.claiming.deadline import Deadline
+from podfleet.fleet.claiming.doubt import check_reachable
 from podfleet.fleet.claiming.members import Members
 from podfleet.fleet.claiming.seats import Seats
 from podfleet.fleet.claiming.views import Views
@@ -140,6 +142,7 @@ class AsyncFleetGroup:
         reservation: GameServer | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        allow_unreachable: bool = True,
     ) -> AsyncFleetServer:
         """Return a ready server of one of the fleets, that is the caller's alone.
 
@@ -150,6 +153,7 @@ class AsyncFleetGroup:
         Returns:
             The server; its label ``podfleet.dev/fleet`` says which fleet it is of.
         """
+        check_bool("allow_unreachable", allow_unreachable)
         (claim, wish), *_ = [
             asked(
                 fleet.spec,
@@ -169,6 +173,7 @@ class AsyncFleetGroup:
         counted = Attempt(self._fleets[0].tally)
         with counted as attempt, span("allocate", self._name, session) as traced:
             found, core = await self._allocate(claim, wish, timeout, reservation)
+            check_reachable(found.pod, session, allowed=allow_unreachable)
             attempt.tally, attempt.warm = core.tally, found.warm
             traced.tell(found.attributes)
         session_shown = claim.key if has_slots(found.pod) else None

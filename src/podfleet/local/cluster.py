@@ -205,7 +205,7 @@ class LocalCluster:
         Args:
             pod: The Pod's name.
             namespace: Its namespace.
-            container: Which of its containers; by default the first.
+            container: Which of its containers; by default the game server's.
             out_of_memory: Whether Kubernetes is to call it ``OOMKilled``.
 
         Raises:

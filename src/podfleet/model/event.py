@@ -28,6 +28,16 @@ class EventKind(Enum):
     LOST = "lost"
     """A session has lost its server, and nobody asked for that."""
 
+    RESTARTED = "restarted"
+    """The process of a session's server ended and is started again in its Pod: what it held in
+    memory is gone. The session keeps the server."""
+
+    UNREACHABLE = "unreachable"
+    """The node of a server stopped reporting: the server may be gone, or run on unseen."""
+
+    REACHABLE = "reachable"
+    """The node of a server that was `UNREACHABLE` reports again, and the server runs."""
+
     FAILED = "failed"
     """A server that is nobody's will never be ready: see the diagnosis."""
 
@@ -49,7 +59,8 @@ class FleetEvent:
             about no server.
         session: The session, if it is about one that has a name.
         reason: Why, in words; ``""`` if there is nothing to say.
-        diagnosis: Why a server ended or will not be ready, if the cluster says more.
+        diagnosis: Why a server ended or will not be ready, if the cluster says more: with the exit
+            code, and the last lines of its log if they could be read.
 
     Example:
         >>> from datetime import UTC, datetime

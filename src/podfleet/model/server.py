@@ -12,6 +12,8 @@ from attrs import field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.model import manifest, names
+from podfleet.model.container import has_ended, restarts_of
+from podfleet.model.doubt import unreachable_since
 from podfleet.model.endpoint import Endpoint
 from podfleet.model.manifest import Manifest
 from podfleet.model.recycling import came_back
@@ -62,7 +64,8 @@ class ServerState(Enum):
     """Claimed: a match runs there."""
 
     ENDED = "ended"
-    """Its process ended, well or not; the Pod is still there."""
+    """Its process ended, well or not, and is not started again; the Pod is still there, and
+    other containers of it may run on."""
 
     STOPPING = "stopping"
     """Being deleted, or about to be."""
@@ -89,6 +92,9 @@ class GameServer:
         allocated: When it was claimed, or ``None``.
         labels: The Pod's labels.
         annotations: The Pod's annotations.
+        restarts: How often the kubelet has started its container again (``restartPolicy``).
+        unreachable_since: Since when its node does not report to the cluster, and it is in doubt:
+            its process may be gone, or run on unseen with its players. ``None`` if it is not.
     """
 
     name: str
@@ -102,6 +108,8 @@ class GameServer:
     allocated: datetime | None
     labels: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
     annotations: Mapping[str, str] = field(converter=_frozen_mapping, repr=False, hash=False)
+    restarts: int = 0
+    unreachable_since: datetime | None = None
 
     @property
     def slots(self) -> int:
@@ -204,6 +212,8 @@ def values_from_pod(
         "allocated": manifest.parse_time(notes.get(names.ALLOCATED_AT)),
         "labels": manifest.labels_of(pod),
         "annotations": notes,
+        "restarts": restarts_of(pod),
+        "unreachable_since": unreachable_since(pod),
     }
 
 
@@ -216,7 +226,7 @@ def server_state(pod: Manifest, *, ready: bool) -> ServerState:
     """
     if pod["metadata"].get("deletionTimestamp"):
         return ServerState.STOPPING
-    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+    if has_ended(pod):
         return ServerState.ENDED
     match claim_state(pod):
         case ClaimState.ALLOCATED:

@@ -182,6 +182,7 @@ class Fleet:
         reservation: GameServer | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        allow_unreachable: bool = True,
     ) -> FleetServer:
         """Return a ready server that is the caller's alone: see `AsyncFleet.allocate`.
 
@@ -199,6 +200,7 @@ class Fleet:
                 reservation=reservation,
                 labels=labels,
                 annotations=annotations,
+                allow_unreachable=allow_unreachable,
             )
         )
         return self._handle(server)

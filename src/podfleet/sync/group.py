@@ -104,6 +104,7 @@ class FleetGroup:
         reservation: GameServer | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        allow_unreachable: bool = True,
     ) -> FleetServer:
         """Return a ready server of one of the fleets: see `AsyncFleetGroup.allocate`."""
         server = portal.run(
@@ -118,6 +119,7 @@ class FleetGroup:
                 reservation=reservation,
                 labels=labels,
                 annotations=annotations,
+                allow_unreachable=allow_unreachable,
             )
         )
         return self._handle(server)

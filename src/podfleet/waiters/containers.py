@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from podfleet.model import Diagnosis, Manifest, Verdict
+from podfleet.model.container import container_name, has_ended, is_restarted_after
 from podfleet.waiters.evidence import about
 from podfleet.waiters.lenient import mapping, mappings, number, text
 from podfleet.waiters.probes import failing_probe, killed_by_probe, where
 from podfleet.waiters.pulls import failed_pull, pull_cause
 
-__all__ = ["Container", "containers", "crash", "unready"]
+__all__ = ["Container", "containers", "crash", "last_exit", "unready"]
 
 # pkg/kubelet/images/types.go and k8s.io/cri-api/pkg/errors
 _PULL_FAILURES = frozenset(
@@ -62,12 +63,16 @@ class Container:
         return text(self.spec, "image") or text(self.status, "image")
 
     @property
-    def restarts(self) -> bool:
-        """Return whether the kubelet starts it again after a failure."""
-        if self.spec.get("restartPolicyRules"):
-            return True
-        policy = text(self.spec, "restartPolicy") or text(self.pod, "spec", "restartPolicy")
-        return policy != "Never"
+    def is_server(self) -> bool:
+        """Return whether it is the game server's."""
+        return self.kind == "container" and self.name == container_name(self.pod)
+
+    def restarts_after(self, code: int | None) -> bool:
+        """Return whether the kubelet starts it again after it has ended with that exit code."""
+        policy = text(self.pod, "spec", "restartPolicy")
+        if self.kind == "init container" and policy == "Always":
+            policy = "OnFailure"  # one that succeeded is done
+        return is_restarted_after(self.spec, policy, code)
 
     @property
     def memory_limit(self) -> str:
@@ -135,9 +140,23 @@ def crash(
     if cause in _NEVER_RAN:
         what = f"{what}: {message}"
         verdict = Verdict.FAILED if final else _unless_passing(message)
-    return _about(
+    diagnosis = _about(
         container, verdict, better or reason, f"{container.who} {what}: {advice}", message
     )
+    return evolve(diagnosis, exit_code=number(ended, "exitCode"))
+
+
+def last_exit(pod: Manifest) -> Diagnosis | None:
+    """Return what ended the server's latest run that has ended; ``None`` if none has."""
+    for one in containers(pod):
+        if one.is_server:
+            ended = mapping(one.status, "state", "terminated") or mapping(
+                one.status, "lastState", "terminated"
+            )
+            if ended:
+                reason = text(ended, "reason") or "Error"
+                return crash(one, ended, reason=reason, final=has_ended(pod))
+    return None
 
 
 def _ending(
@@ -168,8 +187,7 @@ def _ended(container: Container, ended: Manifest, events: Sequence[Manifest]) ->
     code = number(ended, "exitCode")
     if code == 0 and container.kind == "init container":
         return None
-    policy = text(container.spec, "restartPolicy") or text(container.pod, "spec", "restartPolicy")
-    stays = not container.restarts or (code == 0 and policy == "OnFailure")
+    stays = not container.restarts_after(code)
     reason = text(ended, "reason") or "Error"
     if not stays and reason == "Error" and number(container.status, "restartCount"):
         reason = "CrashLoopBackOff"  # the moment between a crash and the kubelet's word for it
@@ -189,7 +207,8 @@ def _running(container: Container, events: Sequence[Manifest]) -> Diagnosis | No
         better, what, _ = _ending(container, last, events)
         reason = better or text(last, "reason") or "Error"
         summary = f"{container.who} {what}; it runs again but is not ready yet"
-        return _about(container, Verdict.WAITING, reason, summary, text(last, "message"))
+        waits = _about(container, Verdict.WAITING, reason, summary, text(last, "message"))
+        return evolve(waits, exit_code=number(last, "exitCode"))
     starting = status.get("started") is False and bool(container.spec.get("startupProbe"))
     kind, message = failing_probe(events) or ("startup" if starting else "readiness", "")
     probe = f"{kind} probe{where(container.spec, kind)}"

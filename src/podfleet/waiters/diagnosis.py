@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from podfleet.model import Diagnosis, Manifest, Verdict
+from podfleet.model.container import container_name, has_ended
+from podfleet.model.doubt import unreachable_since
 from podfleet.model.manifest import parse_time
 from podfleet.waiters.containers import containers, crash, unready
 from podfleet.waiters.evidence import about, by_age
@@ -46,7 +48,7 @@ _SEVERITY = (Verdict.FAILED, Verdict.FAILING, Verdict.WAITING)
 
 
 def is_ready(pod: Manifest) -> bool:
-    """Return whether a Pod can be played on: running, ready, and not being deleted.
+    """Return whether a Pod can be played on: ready, not being deleted, and its server running.
 
     Args:
         pod: The Pod, as the API server's JSON shows it.
@@ -62,6 +64,7 @@ def is_ready(pod: Manifest) -> bool:
         text(pod, "status", "phase") == "Running"
         and _condition(pod, "Ready").get("status") == "True"
         and not mapping(pod, "metadata").get("deletionTimestamp")
+        and not has_ended(pod)
     )
 
 
@@ -103,7 +106,7 @@ def diagnose(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None
         diagnosis for one in containers(pod) if (diagnosis := unready(one, events)) is not None
     ]
     if found:
-        worst = min(found, key=lambda diagnosis: _SEVERITY.index(diagnosis.verdict))
+        worst = min(found, key=lambda diagnosis: _weight(diagnosis, container_name(pod)))
         if worst.reason not in ("ContainerCreating", "PodInitializing"):
             return worst
         return _pod_warning(events) or worst
@@ -115,7 +118,8 @@ def _ended(pod: Manifest, phase: str, events: Sequence[Manifest]) -> Diagnosis:
     if reason:
         meaning = _POD_FAILURES.get(reason, "the Pod failed")
         return _whole(Verdict.FAILED, reason, meaning, message)
-    for one in containers(pod):
+    # Of several that ended alike, the game server's tells.
+    for one in sorted(containers(pod), key=lambda one: not one.is_server):
         ended = mapping(one.status, "state", "terminated")
         if ended and (number(ended, "exitCode") == 0) == (phase == "Succeeded"):
             word = text(ended, "reason") or "Error"
@@ -175,11 +179,7 @@ def _ungated(pod: Manifest) -> Diagnosis:
             message,
         )
     node = text(pod, "spec", "nodeName")
-    if (
-        ready.get("status") == "False"
-        and _condition(pod, "ContainersReady").get("status") == "True"
-    ):
-        # pkg/controller/util/node/controller_utils.go, MarkPodsNotReady
+    if unreachable_since(pod) is not None:
         return _whole(
             Verdict.WAITING,
             "NodeNotReady",
@@ -192,6 +192,12 @@ def _ungated(pod: Manifest) -> Diagnosis:
         f"node {node} has not started the Pod yet" if node else "the Pod has no status yet",
         message,
     )
+
+
+def _weight(diagnosis: Diagnosis, server: str) -> tuple[int, bool]:
+    """Return what puts the worst first, and of failures the game server's own."""
+    own = diagnosis.verdict is not Verdict.WAITING and diagnosis.container == server
+    return _SEVERITY.index(diagnosis.verdict), not own
 
 
 def _condition(pod: Manifest, kind: str) -> Manifest:

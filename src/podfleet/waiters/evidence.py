@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from podfleet.model import Manifest
+from podfleet.model.container import container_status
 from podfleet.waiters.lenient import mapping, mappings, number, text
 
 __all__ = ["about", "by_age", "crashed_container", "happened_at", "warnings"]
@@ -36,25 +37,36 @@ def warnings(events: Sequence[Manifest]) -> tuple[str, ...]:
 def crashed_container(pod: Manifest) -> tuple[str, bool] | None:
     """Return whose log tells why the Pod is not ready: (container, whether the previous run's).
 
-    A crashed container comes before one that runs but is not ready; ``None`` if none has
-    run. A container that was restarted tells why in the log of its previous run.
+    A crashed container comes before one that runs but is not ready, and the game server's before
+    the others; ``None`` if none has run. A container that was restarted tells why in the log of
+    its previous run.
     """
     unready: tuple[str, bool] | None = None
+    for kind, status in _server_first(pod):
+        name = text(status, "name")
+        ended = mapping(status, "state", "terminated")
+        if ended:
+            if kind == "initContainerStatuses" and number(ended, "exitCode") == 0:
+                continue
+            return name, False
+        if status.get("ready") is True:
+            continue
+        if mapping(status, "lastState", "terminated"):
+            return name, True
+        if unready is None and "running" in mapping(status, "state"):
+            unready = name, False
+    return unready
+
+
+def _server_first(pod: Manifest) -> Iterator[tuple[str, Manifest]]:
+    """Yield what the kubelet shows of each container, of the game server's first."""
+    own = container_status(pod)
+    if own:
+        yield "containerStatuses", own
     for kind in ("initContainerStatuses", "containerStatuses"):
         for status in mappings(pod, "status", kind):
-            name = text(status, "name")
-            ended = mapping(status, "state", "terminated")
-            if ended:
-                if kind == "initContainerStatuses" and number(ended, "exitCode") == 0:
-                    continue
-                return name, False
-            if status.get("ready") is True:
-                continue
-            if mapping(status, "lastState", "terminated"):
-                return name, True
-            if unready is None and "running" in mapping(status, "state"):
-                unready = name, False
-    return unready
+            if status is not own:
+                yield kind, status
 
 
 def by_age(events: Iterable[Manifest]) -> list[Manifest]:

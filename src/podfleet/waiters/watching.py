@@ -5,21 +5,37 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from podfleet.errors import ApiError, NotFound, PodfleetError, ServerFailed
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import object_path, pods
 from podfleet.model import Diagnosis, Manifest, Verdict
+from podfleet.model.container import Run, container_name, container_status, has_ended
 from podfleet.model.manifest import name_of, namespace_of, uid_of
 from podfleet.waiters.diagnosis import diagnose
 from podfleet.waiters.evidence import crashed_container, warnings
+from podfleet.waiters.lenient import mapping, text
 
-__all__ = ["DEFAULT_GRACE", "events_of", "explain", "log_tail", "until_gone", "until_ready"]
+__all__ = [
+    "DEFAULT_GRACE",
+    "ended_run",
+    "events_of",
+    "explain",
+    "is_deleted",
+    "log_tail",
+    "until_failed",
+    "until_gone",
+    "until_ready",
+    "with_evidence",
+]
 
 DEFAULT_GRACE = 10.0
 """Seconds that a failure which the cluster retries (a pull, a crash) is given to mend."""
 
 _LOG_LINES = 20
+_TRIES = 3
 _EVIDENCE_TIMEOUT = 3.0  # seconds for events and log together: an error must not come late
 
 
@@ -48,7 +64,7 @@ async def until_ready(
         ServerFailed: It will not be ready, or is gone; the diagnosis says why.
     """
     seen: Manifest | None = None
-    failing_since: float | None = None
+    patience = _Patience(grace)
     with store.subscribe(pod_name) as changed:
         while True:
             changed.clear()
@@ -60,16 +76,45 @@ async def until_ready(
                 diagnosis = diagnose(pod)
                 if diagnosis is None or stop(pod):
                     return pod
-                if diagnosis.verdict is Verdict.FAILING and failing_since is None:
-                    failing_since = time.monotonic()
-                # A crash loop looks well between two crashes: the grace runs on.
-                if diagnosis.verdict is Verdict.FAILED or (
-                    diagnosis.verdict is Verdict.FAILING
-                    and failing_since is not None
-                    and time.monotonic() - failing_since >= grace
-                ):
+                if patience.is_over(diagnosis):
                     raise await _failure(client, pod, diagnosis)
-            await _wait_for(changed, failing_since, grace)
+            await patience.wait_for(changed)
+
+
+async def until_failed(
+    client: KubeClient, store: Store, pod: Manifest, *, grace: float = DEFAULT_GRACE
+) -> NoReturn:
+    """Wait until a Pod that was ready ends, fails or goes; cancel it when nobody cares any more.
+
+    Args:
+        client: Reads events and logs, once the Pod has failed.
+        store: A store that a reflector keeps.
+        pod: The Pod.
+        grace: Seconds that a retried failure is given.
+
+    Raises:
+        ServerFailed: It did; `is_deleted` tells whether somebody deleted it.
+    """
+    pod_name = name_of(pod)
+    patience = _Patience(grace)
+    with store.subscribe(pod_name) as changed:
+        while True:
+            changed.clear()
+            now = store.get(pod_name)
+            if now is None or uid_of(now) != uid_of(pod):
+                raise await _failure(client, pod, _GONE)
+            diagnosis = diagnose(now)
+            if diagnosis is not None:
+                if mapping(now, "metadata").get("deletionTimestamp") and not has_ended(now):
+                    raise await _failure(client, now, _GONE)
+                if patience.is_over(diagnosis):
+                    raise await _failure(client, now, diagnosis)
+            await patience.wait_for(changed)
+
+
+def is_deleted(error: ServerFailed) -> bool:
+    """Return whether `until_failed` found the Pod deleted, rather than failed."""
+    return error.diagnosis is _GONE
 
 
 async def until_gone(store: Store, pod_name: str, pod_uid: str | None) -> None:
@@ -90,16 +135,80 @@ async def explain(client: KubeClient, pod: Manifest) -> Diagnosis | None:
     """
     events: Sequence[Manifest] = ()
     log: tuple[str, ...] = ()
-    try:
+    with suppress(PodfleetError, TimeoutError):
         async with asyncio.timeout(_EVIDENCE_TIMEOUT):
-            events = await events_of(client, pod)
+            with suppress(PodfleetError):
+                events = await events_of(client, pod)
             log = await log_tail(client, pod)
-    except (PodfleetError, TimeoutError):
-        pass
     diagnosis = diagnose(pod, events)
     if diagnosis is None:
         return None
     return diagnosis.with_evidence(events=warnings(events), log=log)
+
+
+async def with_evidence(
+    client: KubeClient, pod: Manifest, diagnosis: Diagnosis, run: Run | None = None
+) -> Diagnosis:
+    """Return a diagnosis with the Pod's warnings and the last lines of a log.
+
+    What cannot be read is left out. It takes as long as the API server does.
+
+    Args:
+        client: Reads them.
+        pod: The Pod, as it was seen.
+        diagnosis: What is known of how it ended.
+        run: The run of the server's process whose log it is; by default the container's that
+            crashed, else the server's.
+    """
+    events: Sequence[Manifest] = ()
+    log: tuple[str, ...] = ()
+    with suppress(PodfleetError):
+        events = await events_of(client, pod)
+    with suppress(PodfleetError):
+        if run is None:
+            log = await log_tail(client, pod, or_server=True)
+        else:
+            log = await _log_of(client, pod, run)
+    return diagnosis.with_evidence(events=warnings(events), log=log)
+
+
+def ended_run(pod: Manifest) -> Run | None:
+    """Return the latest run of the server's process that has ended; ``None`` if none has."""
+    status = container_status(pod)
+    for place in ("state", "lastState"):
+        ended = mapping(status, place, "terminated")
+        if ended:
+            return Run(text(ended, "containerID"), over=True)
+    return None
+
+
+class _Patience:
+    """For how long a failure that the cluster retries is watched."""
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._since: float | None = None
+
+    def is_over(self, diagnosis: Diagnosis) -> bool:
+        """Return whether it is no use to wait any longer."""
+        if diagnosis.verdict is Verdict.FAILED:
+            return True
+        if diagnosis.verdict is not Verdict.FAILING:
+            return False  # a crash loop looks well between two crashes: the grace runs on
+        if self._since is None:
+            self._since = time.monotonic()
+        return time.monotonic() - self._since >= self._grace
+
+    async def wait_for(self, changed: asyncio.Event) -> None:
+        """Wait for a change, or the end of the grace: a Pod in back-off changes no more."""
+        left = None
+        if self._since is not None:
+            left = self._since + self._grace - time.monotonic()
+            # Past the grace the Pod looked well just now: only a change can tell more.
+            left = left if left > 0 else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await changed.wait()
 
 
 _DELETED = Diagnosis(
@@ -109,26 +218,19 @@ _DELETED = Diagnosis(
 )
 
 
+_GONE = Diagnosis(
+    verdict=Verdict.FAILED,
+    reason="Deleted",
+    summary="the Pod was deleted; ask who did: kubectl get events",
+)
+
+
 async def _failure(client: KubeClient, pod: Manifest, diagnosis: Diagnosis) -> ServerFailed:
-    found = await explain(client, pod)
-    if found is not None and diagnosis is not _DELETED:
+    found = None if diagnosis in (_DELETED, _GONE) else await explain(client, pod)
+    if found is not None:
         # Events can sharpen the diagnosis, never soften it: the pull that failed.
         diagnosis = found
     return ServerFailed(f"{namespace_of(pod)}/{name_of(pod)}: {diagnosis}", diagnosis=diagnosis)
-
-
-async def _wait_for(changed: asyncio.Event, failing_since: float | None, grace: float) -> None:
-    """Wait for a change, or for the end of the grace: a Pod in back-off changes no more."""
-    left = None
-    if failing_since is not None:
-        left = failing_since + grace - time.monotonic()
-        # Past the grace the Pod looked well just now: only a change can tell more.
-        left = left if left > 0 else None
-    try:
-        async with asyncio.timeout(left):
-            await changed.wait()
-    except TimeoutError:
-        pass
 
 
 async def events_of(client: KubeClient, pod: Manifest) -> Sequence[Manifest]:
@@ -138,20 +240,57 @@ async def events_of(client: KubeClient, pod: Manifest) -> Sequence[Manifest]:
     return list(answer["items"])
 
 
-async def log_tail(client: KubeClient, pod: Manifest) -> tuple[str, ...]:
-    """Return the last lines of the container that tells why the Pod is not ready."""
+async def _log_of(client: KubeClient, pod: Manifest, run: Run) -> tuple[str, ...]:
+    """Return the last lines of one run of the server's; none if it is too long ago by now.
+
+    Which run the API server shows is asked before and after: meanwhile it may have changed.
+    """
+    path = pods(namespace_of(pod), name_of(pod))
+    for _ in range(_TRIES):
+        place = _place_of(await client.get(path), run)
+        if place is None:
+            break
+        query = {"container": container_name(pod), "tailLines": str(_LOG_LINES)}
+        previous = str(place == "lastState").lower()
+        found = await client.text(f"{path}/log", {**query, "previous": previous})
+        if _place_of(await client.get(path), run) == place:
+            return tuple(found.splitlines())
+    return ()
+
+
+def _place_of(pod: Manifest, run: Run) -> str | None:
+    """Return where the status shows a run that has ended: ``state``, ``lastState`` or nowhere."""
+    status = container_status(pod)
+    for place in ("state", "lastState"):
+        if run.identity and text(status, place, "terminated", "containerID") == run.identity:
+            return place
+    return None
+
+
+async def log_tail(
+    client: KubeClient, pod: Manifest, *, or_server: bool = False
+) -> tuple[str, ...]:
+    """Return the last lines of the container that tells why the Pod is not ready.
+
+    Args:
+        client: Reads them.
+        pod: The Pod.
+        or_server: Whether to read the server's if none does.
+    """
     crashed = crashed_container(pod)
+    if crashed is None and or_server and text(container_status(pod), "containerID"):
+        crashed = container_name(pod), False
     if crashed is None:
         return ()
     container, previous = crashed
     query = {"container": container, "tailLines": str(_LOG_LINES)}
     path = f"{pods(namespace_of(pod), name_of(pod))}/log"
     try:
-        text = await client.text(path, {**query, "previous": str(previous).lower()})
+        found = await client.text(path, {**query, "previous": str(previous).lower()})
     except NotFound:
         raise
     except ApiError:
         if not previous:
             raise
-        text = await client.text(path, query)  # the former container's log is gone already
-    return tuple(text.splitlines())
+        found = await client.text(path, query)  # the former container's log is gone already
+    return tuple(found.splitlines())

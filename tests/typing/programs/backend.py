@@ -1,6 +1,7 @@
 """A backend that is synchronous: what a user's type checker makes of it."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import assert_type
 
 from podfleet import (
@@ -49,7 +50,7 @@ fleet = Fleet("arena", template=template, exposure=exposure, ready=5, packing="s
 Fleet("arena", template=template, exposure=exposure, ready=3, packing=least_busy)
 Fleet("arena", template=template, exposure=exposure, ready=Buffer("20%"), probe=b"ping")
 Fleet("arena", template=template, exposure=exposure, ready=Demand(), cluster=Cluster())
-Fleet("arena", template=template, exposure=exposure, ready=as_asked, probe=True)
+Fleet("arena", template=template, exposure=exposure, ready=as_asked, probe=b"ping")
 
 
 def match() -> Endpoint:
@@ -58,6 +59,8 @@ def match() -> Endpoint:
         server = same.allocate("match-42", timeout=10, metadata={"map": "dust"}, prefer=least_busy)
         assert_type(server, FleetServer)
         assert_type(server.name, str)
+        assert_type(server.restarts, int)
+        assert_type(server.unreachable_since, datetime | None)
         assert_type(server.node, str | None)
         assert_type(server.session, str | None)
         assert_type(server.state, ServerState)
@@ -95,7 +98,7 @@ def listen() -> None:
 def fall_back() -> FleetServer:
     group = FleetGroup("arena", [fleet], weights=[1.0])
     try:
-        return group.allocate("match-42")
+        return group.allocate("match-42", allow_unreachable=False)
     except AllocationTimeout as error:
         assert_type(str(error), str)
         raise

@@ -19,6 +19,7 @@ from podfleet.fleet.claiming.disruption import follow_state
 from podfleet.fleet.claiming.replica import claim_id
 from podfleet.kube.paths import pointer
 from podfleet.model import GameServerTemplate, Manifest, names
+from podfleet.model.container import has_ended
 from podfleet.model.manifest import annotations_of, labels_of, name_of, parse_time, uid_of
 from podfleet.model.recycling import came_back, snapshot
 from podfleet.model.server import ClaimState, claim_state
@@ -328,8 +329,7 @@ def _written(moment: datetime) -> str:
 
 
 def _is_over(pod: Manifest) -> bool:
-    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return bool(ended or pod["metadata"].get("deletionTimestamp"))
+    return has_ended(pod) or bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def _room_for_annotations(pod: Manifest) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from podfleet.errors import AllocationError, ApiError
+from podfleet.errors import AllocationError, ApiError, ServerFailed
 from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, standing
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.start import Start
@@ -16,7 +16,9 @@ from podfleet.model.names import CLAIM
 from podfleet.model.server import ClaimState, claim_state, server_state
 from podfleet.model.slots import sessions_of
 from podfleet.phase import AllocationPhase
+from podfleet.waiters.lifeline import Lifeline
 from podfleet.waiters.reachable import until_reachable, until_resolved
+from podfleet.waiters.watching import is_deleted
 
 __all__ = ["Hand"]
 
@@ -102,10 +104,24 @@ class Hand:
             pod: The server.
 
         Returns:
-            Whether it is; not if it cannot have its numbers: then it is on its way out.
+            Whether it is; not if it cannot have its numbers, or is deleted: then it is on its way
+            out.
+
+        Raises:
+            ServerFailed: It has ended meanwhile, or fails.
         """
         self.pod = pod
         self._phase = AllocationPhase.ENDPOINT
+        try:
+            async with Lifeline(self.core.client, self.core.store, pod):
+                return await self._exposed(pod)
+        except ServerFailed as error:
+            if self.start.server == name_of(pod) or not is_deleted(error):
+                raise
+            self.let_go()
+            return False
+
+    async def _exposed(self, pod: Manifest) -> bool:
         spec = self.core.spec
         try:
             self.endpoints = await self.core.exposer.until_exposed(pod)

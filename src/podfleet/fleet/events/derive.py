@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 
 from attrs import frozen
 
-from podfleet.fleet.events.ending import VANISHED, Ending, ending, failure
+from podfleet.fleet.events.ending import VANISHED, Ending, ending, failure, restart, silence
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Change
 from podfleet.model import GameServer, Manifest, ServerState
+from podfleet.model.container import Run, run_of
+from podfleet.model.doubt import unreachable_since
 from podfleet.model.event import EventKind, FleetEvent
 from podfleet.model.manifest import annotations_of, uid_of
 from podfleet.model.names import CLAIM, SESSION
@@ -46,12 +48,16 @@ class Facts:
         matches: The matches on it.
         ended: Whether their end was told.
         told: `READY` or `FAILED`, if that was told since its last match.
+        run: The run of its process that was seen last.
+        doubted: Whether it was told that its node does not report.
     """
 
     uid: str
     matches: tuple[Match, ...] = ()
     ended: bool = False
     told: EventKind | None = None
+    run: Run | None = None
+    doubted: bool = False
 
 
 def step(facts: Facts, seen: Sighting, at: datetime) -> tuple[Facts, list[FleetEvent]]:
@@ -66,13 +72,18 @@ def step(facts: Facts, seen: Sighting, at: datetime) -> tuple[Facts, list[FleetE
     assert pod is not None, "of one that is gone `_gone` tells"
     matches = _matches(pod)
     end = ending(seen) if matches else None
+    run = run_of(pod) or facts.run
+    doubted = end is None and _is_in_doubt(seen)
     events = _of_matches(facts, matches, seen, at, end)
     told = None if events or matches else facts.told
+    if end is None:
+        events += _of_process(facts, matches, seen, at, run)
+        events += _of_node(facts, matches, seen, at, doubted)
     free = None if matches else _of_free(seen, at)
     if free is not None and free.kind is not told:
         told = free.kind
         events.append(free)
-    return Facts(facts.uid, matches, end is not None, told), events
+    return Facts(facts.uid, matches, end is not None, told, run, doubted), events
 
 
 def _of_matches(
@@ -92,6 +103,39 @@ def _of_matches(
         if end is not None and (begins or match in served):
             events.append(_about(match, seen, at, end))
     return events
+
+
+def _of_process(
+    facts: Facts, matches: tuple[Match, ...], seen: Sighting, at: datetime, run: Run | None
+) -> list[FleetEvent]:
+    """Return what is to be told if the server's process was started again during a match."""
+    if facts.ended or facts.run is None or not facts.run.is_followed_by(run):
+        return []
+    assert seen.pod is not None, "see `step`"
+    again = restart(seen.pod)
+    return [_about(match, seen, at, again) for match in matches if match in facts.matches]
+
+
+def _of_node(
+    facts: Facts, matches: tuple[Match, ...], seen: Sighting, at: datetime, doubted: bool
+) -> list[FleetEvent]:
+    """Return what is to be told if the server's node fell silent, or reports again."""
+    whom = matches or (Match("", None),)  # a free server's events are about no session
+    if doubted:
+        new = [one for one in whom if not facts.doubted or (matches and one not in facts.matches)]
+        return [_about(match, seen, at, silence(seen)) for match in new]
+    if not facts.doubted or seen.state in (ServerState.ENDED, ServerState.STOPPING):
+        return []
+    assert seen.pod is not None, "see `step`"
+    back = Ending(EventKind.REACHABLE, f"node {seen.pod['spec'].get('nodeName')} reports again")
+    return [_about(one, seen, at, back) for one in whom if not matches or one in facts.matches]
+
+
+def _is_in_doubt(seen: Sighting) -> bool:
+    assert seen.pod is not None, "see `step`"
+    if seen.state in (ServerState.ENDED, ServerState.STOPPING):
+        return False
+    return unreachable_since(seen.pod) is not None
 
 
 def _of_free(seen: Sighting, at: datetime) -> FleetEvent | None:

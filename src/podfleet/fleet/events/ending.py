@@ -6,19 +6,22 @@ from attrs import frozen
 
 from podfleet.fleet.sighting import Sighting
 from podfleet.model import Diagnosis, Manifest, Verdict
+from podfleet.model.container import container_status, exit_of, has_ended
+from podfleet.model.doubt import unreachable_since
 from podfleet.model.event import EventKind
-from podfleet.waiters.diagnosis import diagnose
-from podfleet.waiters.lenient import mapping, mappings, text
+from podfleet.waiters.containers import last_exit
+from podfleet.waiters.lenient import mapping, mappings, number, text
 
-__all__ = ["VANISHED", "Ending", "ending", "failure"]
+__all__ = ["VANISHED", "Ending", "ending", "failure", "restart", "silence"]
 
 
 @frozen
 class Ending:
-    """How a server ends.
+    """How a server ends, or what else befalls it.
 
     Args:
-        kind: What that is to a session on it: `RELEASED` or `LOST`.
+        kind: What that is to a session on it: `RELEASED` or `LOST`; or `RESTARTED`, or
+            `UNREACHABLE`.
         reason: Why, in words.
         diagnosis: Why, if it failed.
     """
@@ -43,20 +46,41 @@ def ending(seen: Sighting) -> Ending | None:
     pod = seen.pod
     assert pod is not None, "one that is gone is the caller's to tell"
     if why := _disruption(pod):
-        return Ending(EventKind.LOST, why)
+        reason = text(_condition(pod, "DisruptionTarget"), "reason") or "DisruptionTarget"
+        return _lost(reason, why)
     if mapping(pod, "metadata").get("deletionTimestamp"):
         # Ahead of the phase: a process that is told to end ends, with whichever exit code.
         if why := _lost_node(pod):
-            return Ending(EventKind.LOST, why)
+            return _lost("NodeNotReady", why)
         return Ending(EventKind.RELEASED, "its Pod is being deleted")
-    match text(pod, "status", "phase"):
-        case "Failed":
-            diagnosis = seen.diagnosis
-            reason = diagnosis.summary if diagnosis else "its Pod failed"
-            return Ending(EventKind.LOST, reason, diagnosis)
-        case "Succeeded":
-            return Ending(EventKind.RELEASED, "its process ended by itself (exit 0)")
-    return None
+    if not has_ended(pod):
+        return None
+    # A reason of the Pod's own: the kubelet ended it as a whole. Else the server's container
+    # decides: another one's exit may have made the phase what it is.
+    failed = text(pod, "status", "phase") == "Failed"
+    ended = exit_of(container_status(pod))
+    whole = failed and bool(text(pod, "status", "reason"))
+    if not whole and (not failed if ended is None else number(ended, "exitCode") == 0):
+        return Ending(EventKind.RELEASED, "its process ended by itself (exit 0)")
+    diagnosis = seen.diagnosis if whole or ended is None else last_exit(pod)
+    reason = diagnosis.summary if diagnosis else "its Pod failed"
+    return Ending(EventKind.LOST, reason, diagnosis)
+
+
+def restart(pod: Manifest) -> Ending:
+    """Return how the run of a server ended that is followed by another in the same Pod."""
+    diagnosis = last_exit(pod)
+    why = "its process was started again, and what it held in memory is gone"
+    said = f"{why}: {diagnosis.summary}" if diagnosis else why
+    return Ending(EventKind.RESTARTED, said, diagnosis)
+
+
+def silence(seen: Sighting) -> Ending:
+    """Return what is known of a server whose node does not report."""
+    assert seen.pod is not None, "one that is gone is not in doubt"
+    node = text(seen.pod, "spec", "nodeName")
+    why = f"node {node} does not report: the server may be gone, or run on unseen"
+    return Ending(EventKind.UNREACHABLE, why, seen.diagnosis)
 
 
 def failure(seen: Sighting) -> Diagnosis | None:
@@ -88,10 +112,14 @@ def _lost_node(pod: Manifest) -> str:
     """Return what is known of a node that has stopped; nothing of one that runs."""
     if text(pod, "status", "reason") == "NodeLost":
         return text(pod, "status", "message") or "its node stopped reporting"
-    metadata = {key: v for key, v in pod["metadata"].items() if key != "deletionTimestamp"}
-    diagnosis = diagnose({**pod, "metadata": metadata})
-    lost = diagnosis is not None and diagnosis.reason == "NodeNotReady"
-    return f"node {text(pod, 'spec', 'nodeName')} does not report" if lost else ""
+    if unreachable_since(pod) is None:
+        return ""
+    return f"node {text(pod, 'spec', 'nodeName')} does not report"
+
+
+def _lost(reason: str, why: str) -> Ending:
+    diagnosis = Diagnosis(verdict=Verdict.FAILED, reason=reason, summary=why)
+    return Ending(EventKind.LOST, why, diagnosis)
 
 
 def _condition(pod: Manifest, kind: str) -> Manifest:

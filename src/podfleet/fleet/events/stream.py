@@ -11,14 +11,18 @@ from typing import Self
 from weakref import WeakSet
 
 from podfleet.fleet.events.derive import Derivation
+from podfleet.fleet.events.witness import Witness, told
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Change, Store
 from podfleet.log import about
+from podfleet.model import Diagnosis
 from podfleet.model.event import EventKind, FleetEvent
 
 __all__ = ["EventStream", "Events"]
 
 _log = logging.getLogger(__name__)
+
+_Reading = asyncio.Task[Diagnosis]
 
 _BREATH = 50  # servers shown before others of the event loop have a turn
 
@@ -40,6 +44,8 @@ class EventStream(AsyncIterator[FleetEvent]):
         self._unshown: deque[str] = deque()
         self._derivation = Derivation()
         self._over = False
+        # By server: what waits until it is read how it ended, and what came after that.
+        self._held: dict[str, deque[tuple[FleetEvent, _Reading | None]]] = {}
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -77,6 +83,8 @@ class EventStream(AsyncIterator[FleetEvent]):
         self._unshown.clear()
         if self._events is not None:
             self._events.leave(self)
+        for name in list(self._held):
+            self._release(name, all_of_it=True)
         self._queue.put_nowait(None)  # wakes who waits
 
     async def aclose(self) -> None:
@@ -103,7 +111,26 @@ class EventStream(AsyncIterator[FleetEvent]):
             )
             return
         for event in events:
+            self._keep_order(seen, event)
+
+    def _keep_order(self, seen: Sighting, event: FleetEvent) -> None:
+        """Tell an event at once, unless it waits for evidence, or for one before it that does."""
+        reading = None if self._events is None else self._events.reading(event, seen)
+        if reading is None and seen.name not in self._held:
             self._queue.put_nowait(event)
+            return
+        self._held.setdefault(seen.name, deque()).append((event, reading))
+        if reading is not None:
+            reading.add_done_callback(lambda _: self._release(seen.name))
+
+    def _release(self, name: str, *, all_of_it: bool = False) -> None:
+        """Tell what has waited long enough."""
+        held = self._held.get(name)
+        while held and (all_of_it or held[0][1] is None or held[0][1].done()):
+            event, reading = held.popleft()
+            self._queue.put_nowait(event if reading is None else told(event, reading))
+        if held is not None and not held:
+            del self._held[name]
 
 
 class Events:
@@ -111,10 +138,12 @@ class Events:
 
     Args:
         store: The fleet's Pods.
+        witness: Reads how servers ended.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, witness: Witness | None = None) -> None:
         self.store = store
+        self._witness = witness
         # Weakly: who leaves the loop over a stream drops it, and is not told any more.
         self._streams: WeakSet[EventStream] = WeakSet()
         self._is_listening = False
@@ -136,10 +165,16 @@ class Events:
         for stream in list(self._streams):
             stream.tell(FleetEvent(kind=kind, at=datetime.now(UTC), reason=reason))
 
+    def reading(self, event: FleetEvent, seen: Sighting) -> _Reading | None:
+        """Return what reads the evidence for an event; ``None`` if there is none to read."""
+        return None if self._witness is None else self._witness.hear(event, seen.pod)
+
     def stop(self) -> None:
         """End all streams."""
         for stream in list(self._streams):
             stream.end()
+        if self._witness is not None:
+            self._witness.stop()
 
     def _hear(self, change: Change) -> None:
         if not self._streams or change.missed:  # how it went, the watch will show

@@ -15,6 +15,7 @@ from podfleet.local.node.volumes import Unmounted
 from podfleet.local.objects.kinds import POD, Kind
 from podfleet.local.objects.statuses import Refusal
 from podfleet.model import Manifest
+from podfleet.model.container import container_name
 from podfleet.model.manifest import annotations_of, labels_of, name_of, namespace_of, uid_of
 
 __all__ = ["PodWorker"]
@@ -67,7 +68,7 @@ class PodWorker:
 
     def kill(self, container: str | None, *, out_of_memory: bool = False) -> bool:
         """Have a container die; ``False`` if it does not run."""
-        name = container or self._states[0].name
+        name = container or container_name(self._pod)
         found = self._containers.get(name)
         return found is not None and found.kill(out_of_memory=out_of_memory)
 
