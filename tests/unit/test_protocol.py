@@ -21,9 +21,11 @@ from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import (
     Candidate,
     Claim,
+    Standing,
     has_room,
     is_claimable,
     share,
+    standing,
     transition,
 )
 from podfleet.fleet.claiming.registration import Registration
@@ -309,6 +311,7 @@ class ClaimMachine(RuleBasedStateMachine):
         if isinstance(step, protocol.Return):
             caller.hand = None
             caller.send(None)
+            assert caller.done, "a ready server is thrown away"
             return
         if isinstance(step, WRITES) and fate != "well":
             if fate == "lost":
@@ -324,6 +327,28 @@ class ClaimMachine(RuleBasedStateMachine):
         if isinstance(step, protocol.Register):
             caller.registration = answer
         caller.send(answer)
+
+    @property
+    def meeting(self) -> list[Caller]:
+        """The callers that are about to meet a registration whose server is over."""
+        return [
+            caller
+            for caller in self.running
+            if isinstance(caller.step, protocol.Register)
+            and (found := self.truth.registrations.get(caller.step.session)) is not None
+            and standing(self.truth.read(found.candidate), found.candidate, found.session)
+            is Standing.OVER
+        ]
+
+    @precondition(lambda self: self.meeting)
+    @rule(data=st.data())
+    def go_when_met(self, data: st.DataObject) -> None:
+        """A registration is in a caller's way, and is gone with its server when it is read."""
+        caller = data.draw(st.sampled_from(self.meeting))
+        self.truth.strike(self.truth.registrations[caller.step.session])
+        caller.registration = None
+        caller.send(None)
+        assert isinstance(caller.step, protocol.Register), "a ready server is thrown away"
 
     def choose(self, caller: Caller, data: st.DataObject | None) -> dict[str, Any] | None:
         """Choose as a replica does, by what its watch has shown it."""

@@ -22,7 +22,7 @@ from podfleet.errors import (
     WaitTimeout,
 )
 from podfleet.fleet.claiming import protocol
-from podfleet.fleet.claiming.claim import Claim
+from podfleet.fleet.claiming.claim import Candidate, Claim
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.hand import Hand
 from podfleet.fleet.claiming.losing import Loss, told, why_lost
@@ -176,12 +176,22 @@ class Allocation:
             case protocol.Register():
                 await self._backoff.wait()
                 return await self._register(step)
+            case protocol.Read(candidate) if (known := self._confirmed(candidate)) is not None:
+                return known
             case protocol.Take(pod, _):
                 self._taking = pod
         self._claiming = True
         answer = await self._members.claims.carry_out(step, self._claim)
         self._claiming = False
         return answer
+
+    def _confirmed(self, candidate: Candidate) -> Manifest | None:
+        """Return a server that was just read as the session's: once, a later look is a new one."""
+        for hand in self._hands:
+            known, hand.confirmed = hand.confirmed, None
+            if known is not None and Candidate.of(known) == candidate:
+                return known
+        return None
 
     async def _register(self, step: protocol.Register) -> Registration | None:
         self._registering = None if self._hand is None else self._hand.pod

@@ -156,15 +156,14 @@ class Claims:
         shown = self.shown(session)
         if shown is not None:
             # The watch may show what has been: a server that is another session's by now.
-            pod = await self._serving(Candidate.of(shown), session)
+            pod = await self.serving(Candidate.of(shown), session)
             if pod is not None:
                 return pod
         registration = await self._registered(session)
-        return (
-            None if registration is None else await self._serving(registration.candidate, session)
-        )
+        return None if registration is None else await self.serving(registration.candidate, session)
 
-    async def _serving(self, candidate: Candidate, session: str) -> Manifest | None:
+    async def serving(self, candidate: Candidate, session: str) -> Manifest | None:
+        """Return a server as it is now, if it is a session's; else ``None``."""
         pod = await self._read(candidate)
         return pod if standing(pod, candidate, session) is Standing.SERVES else None
 

@@ -44,6 +44,8 @@ class Hand:
         self.pod: Manifest | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self._phase: AllocationPhase | None = None  # of the server in hand
+        self.confirmed: Manifest | None = None
+        """The session's own server, as it was read when that was found."""
         self._claim = claim
         self._deadline = deadline
 
@@ -68,7 +70,7 @@ class Hand:
         if core.gate.since is not None:
             await core.gate.enter()
         start = self._started if self._would_do else None
-        pod = await core.line.wait(self.wish, self._claim.session, start)
+        pod = await core.line.wait(self.wish, self._claim.session, start, self._confirm)
         if self.start.server != name_of(pod):
             self.start.clean_up()  # another was free sooner
         return pod
@@ -179,6 +181,15 @@ class Hand:
     async def _started(self) -> Manifest:
         await self.may_start.wait()
         return await self.start.ready()
+
+    async def _confirm(self, pod: Manifest) -> Manifest | None:
+        """Return a server that the watch showed as the session's, as it is now; ``None``: it was.
+
+        What this call has started is given up for it, so this very look counts: see `Allocation`.
+        """
+        assert self._claim.session is not None
+        self.confirmed = await self.core.claims.serving(Candidate.of(pod), self._claim.session)
+        return self.confirmed
 
     async def _probe(self) -> None:
         probe = self.core.spec.probe

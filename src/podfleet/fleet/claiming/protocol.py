@@ -54,7 +54,7 @@ class Choose:
 
 @frozen
 class Return:
-    """Let others have a chosen server."""
+    """Let others have a chosen server, as the session has another: that is returned now."""
 
     pod: Manifest
 
@@ -151,17 +151,16 @@ def claim_for_session(claim: Claim) -> Claiming:
                 assert served is not None
                 return served
             continue
-        registration = yield Register(claim.session, Candidate.of(pod), claim.slots)
-        while registration is not None:
+        while True:
+            registration = yield Register(claim.session, Candidate.of(pod), claim.slots)
+            if registration is None:
+                continue  # another's went just then, with its server: this one is not given up
             served = yield from _finish(claim, registration, pod)
             if served is not None:
                 return served
             yield Strike(registration)
             if registration.candidate == Candidate.of(pod):
                 break  # the one that was chosen is lost: choose again
-            registration = yield Register(claim.session, Candidate.of(pod), claim.slots)
-        else:
-            yield Return(pod)
 
 
 def _finish(

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from podfleet.errors import PodfleetError
+from podfleet.fleet.claiming.claim import Candidate, Standing, standing
 from podfleet.fleet.pool.free import FreeServers, Wish
 from podfleet.fleet.sighting import Sighting
 from podfleet.model import Manifest
@@ -53,6 +54,7 @@ class Line:
         wish: Wish,
         session: str | None,
         start: Callable[[], Awaitable[Manifest]] | None,
+        confirm: Callable[[Manifest], Awaitable[Manifest | None]],
     ) -> Manifest:
         """Return a server that is held for this caller, or the session's own.
 
@@ -61,6 +63,8 @@ class Line:
             session: The session that it is for: if another replica is faster, its server.
             start: Starts a server for this caller, and returns it once it is ready; ``None`` if
                 one that it started would not do.
+            confirm: Returns a server that the watch showed as the session's, as it is now; ``None``
+                if it is not the session's any more: what was started is not given up for it.
 
         Raises:
             PodfleetError: What `turn_away` was given, or what ``start`` raised.
@@ -73,21 +77,27 @@ class Line:
         self._share_out()
         starting: asyncio.Future[Manifest] | None = None
         alone = asyncio.ensure_future(caller.on_its_own.wait())
-        begun: set[asyncio.Future[Any]] = {caller.served, alone}
         try:
-            await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
-            if not caller.served.done() and start is None:
-                await caller.served
-            elif not caller.served.done():
-                assert start is not None
-                starting = asyncio.ensure_future(start())
-                either = {caller.served, starting}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if caller.served.done() and not _is_well(starting):
-                return caller.served.result()
-            assert starting is not None
-            self._pass_on(caller)
-            return starting.result()
+            while True:
+                begun: set[asyncio.Future[Any]] = {caller.served}
+                if starting is not None:
+                    begun.add(starting)
+                elif start is not None:
+                    begun.add(alone)
+                await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
+                if caller.served.done() and not _is_well(starting):
+                    pod = caller.served.result()
+                    if session not in sessions_of(pod):
+                        return pod
+                    if (serving := await confirm(pod)) is not None:
+                        return serving
+                    self._wait_on(caller)
+                elif starting is not None:
+                    self._pass_on(caller)
+                    return starting.result()
+                else:
+                    assert start is not None
+                    starting = asyncio.ensure_future(start())
         except asyncio.CancelledError:
             self._pass_on(caller)
             raise
@@ -103,10 +113,17 @@ class Line:
         """Serve whom a server that was seen serves; after `FreeServers.follow`."""
         if not self._callers:
             return
-        if seen.pod is not None and (sessions := sessions_of(seen.pod)):
-            for caller in [one for one in self._callers if one.session in sessions]:
-                self._serve(caller, seen.pod)
+        if seen.pod is not None:
+            self._serve_sessions(seen.pod)
         self.serve()
+
+    def _serve_sessions(self, pod: Manifest) -> None:
+        """Serve those who wait for a session that has this server."""
+        for session in sessions_of(pod):
+            if standing(pod, Candidate.of(pod), session) is not Standing.SERVES:
+                continue  # it had: its match is over
+            for caller in [one for one in self._callers if one.session == session]:
+                self._serve(caller, pod)
 
     def serve(self) -> None:
         """Give the callers what is free, in their order."""
@@ -125,6 +142,12 @@ class Line:
     def _serve(self, caller: _Caller, pod: Manifest) -> None:
         del self._callers[caller]
         caller.served.set_result(pod)
+
+    def _wait_on(self, caller: _Caller) -> None:
+        """Have a caller wait on, as the first: what it was served with was the session's before."""
+        caller.served = asyncio.Future()
+        self._callers = {caller: None, **self._callers}
+        self.serve()
 
     def _pass_on(self, caller: _Caller) -> None:
         """Let others have what a caller was served with that does not take it."""
