@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from podfleet.errors import ConfigurationError
 from podfleet.exposure import Resource
 from podfleet.model import Manifest, names
 from podfleet.model.manifest import labels_of
-from podfleet.model.names import check_fleet_name, check_namespace
+from podfleet.model.names import check_fleet_name, check_namespace, check_reference
+from podfleet.model.plain import check_text, each
+from podfleet.model.port import check_port_number
 from podfleet.model.rules import Rule
 from podfleet.model.server import ClaimState
 
@@ -24,6 +27,7 @@ __all__ = [
 
 
 _API = "rbac.authorization.k8s.io"
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NOBODY = 65532  # as distroless images call it; an image that names no user would run as root
 _MORE_THAN_ANY = 2**31 - 1  # servers: the API's integers have 32 bits
 
@@ -132,7 +136,7 @@ def administration(
 
 def tender_deployment(
     name: str,
-    references: Sequence[str],
+    references: str | Sequence[str],
     *,
     image: str,
     namespace: str,
@@ -145,7 +149,7 @@ def tender_deployment(
 
     Args:
         name: What it is for: a fleet, or a group. The Deployment is ``<name>-tender``.
-        references: Where the image's code has the fleets: ``game:fleet``.
+        references: Where the image's code has the fleets: ``game:fleet``, or several such.
         image: An image with that code, and ``podfleet[cli,metrics]``.
         namespace: The fleets' namespace.
         service_account: The account that has the fleets' rights, as ``namespace/name``: the
@@ -171,9 +175,10 @@ def tender_deployment(
     """
     check_fleet_name("tender_deployment.name", name)
     check_namespace("tender_deployment.namespace", namespace)
-    if not references or not image:
-        field, value = ("image", image) if references else ("references", references)
-        raise ConfigurationError(f"tender_deployment.{field}", value, "must not be empty")
+    fleets = _references(references)
+    if not check_text("tender_deployment.image", image).strip():
+        raise ConfigurationError("tender_deployment.image", image, "must not be empty")
+    check_port_number("tender_deployment.port", port)
     account_namespace, account = _account(service_account)
     labels = {
         "app.kubernetes.io/name": "podfleet",
@@ -185,7 +190,7 @@ def tender_deployment(
     container = {
         "name": "tender",
         "image": image,
-        "command": ["podfleet", "run", *references, *where],
+        "command": ["podfleet", "run", *fleets, *where],
         "ports": [{"name": "metrics", "containerPort": port}],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
         "readinessProbe": {**health, "periodSeconds": 10},
@@ -233,17 +238,25 @@ def tender_deployment(
     }
 
 
-def _account(service_account: str) -> tuple[str, str]:
+def _references(given: object) -> tuple[str, ...]:
+    """Return where fleets are, as ``podfleet run`` takes it; one string is one of them."""
+    where = "tender_deployment.references"
+    fleets = (given,) if isinstance(given, str) else each(where, given, "['game:fleet']")
+    if not fleets:
+        raise ConfigurationError(where, given, "must not be empty")
+    for fleet in fleets:
+        if not isinstance(fleet, str) or not _REFERENCE.fullmatch(fleet):
+            raise ConfigurationError(where, fleet, "must be 'module:attribute': 'game:fleet'")
+    return fleets
+
+
+def _account(service_account: object) -> tuple[str, str]:
     """Return an account's namespace and name.
 
     Raises:
         ConfigurationError: It is not of the form ``namespace/name``.
     """
-    namespace, slash, name = service_account.partition("/")
-    if not slash:
-        raise ConfigurationError("service_account", service_account, "must be 'namespace/name'")
-    check_namespace("service_account", namespace)
-    return namespace, name
+    return check_reference("service_account", service_account)
 
 
 def _budget(fleet: str, namespace: str) -> Manifest:

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Final
 
 from podfleet.errors import ConfigurationError, PortPoolExhausted
+from podfleet.model.plain import check_flag, check_text, each
 
 __all__ = ["PortPool"]
 
@@ -66,7 +67,8 @@ class PortPool:
         self.last = _port("PortPool.last", last)
         if first > last:
             raise ConfigurationError("PortPool.first", first, f"must not be above last, {last}")
-        excluded = {_port("PortPool.exclude", number) for number in exclude}
+        given = each("PortPool.exclude", exclude, "[31001]")
+        excluded = {_port("PortPool.exclude", number) for number in given}
         if not _is_number(reuse_after, int | float) or not reuse_after >= 0:
             raise ConfigurationError(
                 "PortPool.reuse_after", reuse_after, "must be a number of seconds, 0 or more"
@@ -76,6 +78,8 @@ class PortPool:
             raise ConfigurationError(
                 "PortPool.exclude", sorted(excluded), "leaves no number to give"
             )
+        if not callable(clock):
+            raise ConfigurationError("PortPool.clock", clock, "must be a function")
         self._reuse_after = reuse_after
         self._clock = clock
         self._lock = threading.Lock()
@@ -148,6 +152,10 @@ class PortPool:
         """
         if not _is_number(count, int) or count < 1:
             raise ConfigurationError("PortPool.acquire.count", count, "must be 1 or more")
+        check_flag("PortPool.acquire.contiguous", contiguous)
+        check_flag("PortPool.acquire.shared", shared)
+        if holder is not None:
+            check_text("PortPool.acquire.holder", holder)
         with self._lock:
             name = holder if holder is not None else f"anonymous-{next(self._anonymous)}"
             pick = self._run if contiguous else self._best
@@ -175,7 +183,10 @@ class PortPool:
             >>> dict(pool.in_use)
             {31004: ('games/arena-1',)}
         """
-        now = {number for number in ports if number in self._holders}
+        check_text("PortPool.hold.holder", holder)
+        if where is not None:
+            check_text("PortPool.hold.where", where)
+        now = {number for number in _numbers("hold", ports) if number in self._holders}
         with self._lock:
             before = set(self._held.get(holder, ()))
             if before and self._place.get(holder) != where and where is not None:
@@ -203,10 +214,13 @@ class PortPool:
             ConfigurationError: Without a holder: a number that nobody holds, or several do;
                 then none is released.
         """
+        if holder is not None:
+            check_text("PortPool.release.holder", holder)
+        given = _numbers("release", ports)
         with self._lock:
             named = {
                 number: holder if holder is not None else self._only_holder(number)
-                for number in ports
+                for number in given
             }
             for number, name in named.items():
                 if name in self._holders.get(number, ()):
@@ -365,6 +379,16 @@ class PortPool:
 
 def _is_number(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _numbers(method: str, ports: object) -> list[int]:
+    """Return the whole numbers of a list."""
+    field = f"PortPool.{method}.ports"
+    numbers = each(field, ports, "[31000]")
+    for number in numbers:
+        if not _is_number(number, int):
+            raise ConfigurationError(field, number, "must be a whole number")
+    return list(numbers)
 
 
 def _none_of(taken: set[int], usable: Callable[[int], bool]) -> Callable[[int], bool]:

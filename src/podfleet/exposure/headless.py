@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from podfleet.errors import ConfigurationError
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 from podfleet.model import Endpoint, GameServerTemplate, Manifest, Port, names
 from podfleet.model.manifest import name_of, namespace_of
-from podfleet.model.names import check_dns_label
+from podfleet.model.names import check_dns_label, check_domain
+from podfleet.model.plain import check_flag
 
 __all__ = ["HeadlessDNS"]
-
-_DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class HeadlessDNS(ExposureStrategy):
@@ -57,10 +55,10 @@ class HeadlessDNS(ExposureStrategy):
     ) -> None:
         if service is not None:
             check_dns_label("HeadlessDNS.service", service)
-        if not isinstance(cluster_domain, str) or not _DOMAIN.fullmatch(cluster_domain):
-            raise ConfigurationError(
-                "HeadlessDNS.cluster_domain", cluster_domain, "must be a DNS name: 'cluster.local'"
-            )
+        check_domain("HeadlessDNS.cluster_domain", cluster_domain, "cluster.local")
+        check_flag("HeadlessDNS.publish_not_ready", publish_not_ready)
+        check_flag("HeadlessDNS.srv", srv)
+        check_flag("HeadlessDNS.resolve", resolve)
         self.service = service
         self.cluster_domain = cluster_domain
         self.publish_not_ready = publish_not_ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,13 +13,19 @@ from podfleet.exposure.services import numbers_of, own_service, write_numbers
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy, Resource
 from podfleet.model import Endpoint, GameServerTemplate, Manifest, names
 from podfleet.model.manifest import annotations_of, labels_of, name_of, namespace_of
-from podfleet.model.names import check_dns_label
+from podfleet.model.names import (
+    check_domain,
+    check_node_labels,
+    check_reference,
+    is_subdomain,
+)
 from podfleet.model.rules import Rule
 
 __all__ = ["IstioRoute"]
 
 _API = "networking.istio.io/v1"
 _GROUP = "networking.istio.io"
+_LONGEST_GATE = 200  # characters: with a number it is an object's name
 
 
 class IstioRoute(ExposureStrategy):
@@ -89,7 +96,14 @@ class IstioRoute(ExposureStrategy):
             check_host("IstioRoute.address", address)
         self.by = by
         self.gateway = _reference("IstioRoute.gateway", gateway)
-        self.selector = dict(selector or {"istio": "ingressgateway"})
+        self.selector = check_node_labels(
+            "IstioRoute.selector", {"istio": "ingressgateway"} if selector is None else selector
+        )
+        if not self.selector:
+            raise ConfigurationError(
+                "IstioRoute.selector", selector, "would choose every Pod: name a label"
+            )
+        check_domain("IstioRoute.cluster_domain", cluster_domain, "cluster.local")
         self.address = address
         self.service = _reference("IstioRoute.service", service)
         self.carries = carries
@@ -220,8 +234,7 @@ class IstioRoute(ExposureStrategy):
         server = name_of(pod)
         if number is not None:
             # Named after the number: of two that want it, the API server refuses the second.
-            gate = "-".join(self.gateway or self.selector.values())
-            return [(server, f"{gate}-{number}")]
+            return [(server, f"{self._gate}-{number}")]
         keys = [(server, server)]
         session = annotations_of(pod).get(names.SESSION)
         if self.carries == "session" and session is not None:
@@ -230,6 +243,14 @@ class IstioRoute(ExposureStrategy):
             # Named after the session: the next server for it waits until the last one is gone.
             keys.append((key, f"{fleet}.{key}"))
         return keys
+
+    @property
+    def _gate(self) -> str:
+        """A name for the gateway's Pods: what a label may hold, an object's name may not."""
+        gate = "-".join(self.gateway or self.selector.values())
+        if is_subdomain(gate) and len(gate) <= _LONGEST_GATE:
+            return gate
+        return f"gate-{hashlib.sha256(gate.encode()).hexdigest()[:16]}"
 
     def _gateway_of(self, pod: Manifest) -> str:
         if self.gateway is not None:
@@ -244,10 +265,7 @@ def _manifest(kind: str, metadata: dict[str, Any], spec: dict[str, Any]) -> dict
 def _reference(field: str, value: str | None) -> tuple[str, str] | None:
     if value is None:
         return None
-    namespace, slash, name = str(value).partition("/")
-    if not slash:
-        raise ConfigurationError(field, value, "must be 'namespace/name'")
-    return check_dns_label(field, namespace), check_dns_label(field, name)
+    return check_reference(field, value)
 
 
 def _ingress(service: Manifest) -> str | None:

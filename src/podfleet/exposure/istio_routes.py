@@ -10,27 +10,23 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.model import Endpoint, Port
-from podfleet.model.names import check_subdomain
+from podfleet.model.names import check_domain, check_subdomain
 from podfleet.ports import PortPool
 
 __all__ = ["ByHeader", "ByHost", "ByPath", "ByPort", "Route"]
 
-_DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PREFIX = re.compile(r"(/[-A-Za-z0-9_.~]+)*/?")
 _HEADER = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LONGEST = 1024  # characters of a path
 _HASHED = "s-"
 
 _Gate = dict[str, Any]
 
 
 def _check_domain(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and (
-        not isinstance(value, str) or len(value) > 253 or not _DOMAIN.fullmatch(value)
-    ):
-        raise ConfigurationError(
-            f"IstioRoute.by.{attribute.name}", value, "must be a DNS name: 'play.example.com'"
-        )
+    if value is not None or attribute.name == "domain":
+        check_domain(f"IstioRoute.by.{attribute.name}", value, "play.example.com")
 
 
 def _check_gateway_port(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -214,7 +210,11 @@ class ByPath(_ByRequest):
 
     @prefix.validator
     def _check_prefix(self, _: Attribute[Any], value: str) -> None:
-        if not isinstance(value, str) or not value or not _PREFIX.fullmatch(value):
+        if (
+            not isinstance(value, str)
+            or not 0 < len(value) <= _LONGEST
+            or not _PREFIX.fullmatch(value)
+        ):
             raise ConfigurationError(
                 "IstioRoute.by.prefix", value, "must be a path of letters, digits and '-_.~': '/x'"
             )
@@ -250,7 +250,7 @@ class ByHeader(_ByRequest):
 
     @header.validator
     def _check_header(self, _: Attribute[Any], value: str) -> None:
-        if not isinstance(value, str) or not _HEADER.fullmatch(value):
+        if not isinstance(value, str) or len(value) > 63 or not _HEADER.fullmatch(value):
             raise ConfigurationError(
                 "IstioRoute.by.header", value, "must be of lower-case letters, digits and '-'"
             )

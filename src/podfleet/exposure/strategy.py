@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from podfleet.errors import ApiError, ConfigurationError, PodfleetError
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
+from podfleet.model.names import check_namespace, check_subdomain
+from podfleet.model.plain import check_flag, check_text, plain_mapping
 from podfleet.model.rules import Rule
 from podfleet.ports import PortPool
 
 __all__ = ["ClusterView", "ExposureStrategy", "Resource"]
+
+_LIKE = "{'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'arena'}}"
 
 
 @frozen
@@ -25,15 +29,36 @@ class Resource:
             namespace unless ``metadata.namespace`` names another.
         exists: Whether somebody else makes it: then it is only read.
 
+    Raises:
+        ConfigurationError: The manifest lacks one of these, or is no JSON.
+
     Example:
         >>> Resource("services", {"apiVersion": "v1", "kind": "Service",
         ...                       "metadata": {"name": "arena-7xk2"}}).plural
         'services'
     """
 
-    plural: str
+    plural: str = field()
     manifest: Manifest = field(repr=False)
-    exists: bool = False
+    exists: bool = field(default=False)
+
+    @plural.validator
+    def _check_plural(self, _: Attribute[Any], value: object) -> None:
+        check_namespace("Resource.plural", value)  # the same letters
+
+    @manifest.validator
+    def _check_manifest(self, _: Attribute[Any], value: object) -> None:
+        manifest = plain_mapping("Resource.manifest", value, _LIKE)
+        for key in ("apiVersion", "kind"):
+            check_text(f"Resource.manifest.{key}", manifest.get(key))
+        metadata = plain_mapping("Resource.manifest.metadata", manifest.get("metadata"), "{}")
+        check_subdomain("Resource.manifest.metadata.name", metadata.get("name"))
+        if metadata.get("namespace") is not None:
+            check_namespace("Resource.manifest.metadata.namespace", metadata["namespace"])
+
+    @exists.validator
+    def _check_exists(self, _: Attribute[Any], value: object) -> None:
+        check_flag("Resource.exists", value)
 
 
 @frozen(kw_only=True)

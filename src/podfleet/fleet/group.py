@@ -37,6 +37,7 @@ from podfleet.fleet.trace import span
 from podfleet.kube.progress import follow
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.names import FLEET, SLOTS, check_fleet_name, check_session, check_slots
+from podfleet.model.plain import each
 from podfleet.model.server import values_from_pod
 from podfleet.model.slots import has_slots
 from podfleet.waiters.diagnosis import is_ready
@@ -88,7 +89,7 @@ class AsyncFleetGroup:
         weights: Sequence[float] | None = None,
     ) -> None:
         self._name = check_fleet_name("FleetGroup.name", name)
-        self._fleets = tuple(fleets)
+        self._fleets: tuple[AsyncFleet, ...] = each("FleetGroup.fleets", fleets, "[stable, canary]")
         _check(name, self._fleets)
         self._weights = Weights.of(weights, len(self._fleets))
         self._asking: WeakKeyDictionary[asyncio.AbstractEventLoop, Asking] = WeakKeyDictionary()

@@ -15,6 +15,8 @@ from kubernetes.aio.config import incluster_config, kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 from podfleet.errors import ConfigurationError
+from podfleet.model.names import check_namespace
+from podfleet.model.plain import check_flag, check_text
 
 __all__ = ["Cluster", "Connection"]
 
@@ -51,18 +53,40 @@ class Cluster:
             or the service account's.
 
     Raises:
-        ConfigurationError: Arguments that exclude each other.
+        ConfigurationError: A wrong argument, or arguments that exclude each other.
 
     Example:
         >>> Cluster(context="production").context
         'production'
     """
 
-    kubeconfig: str | os.PathLike[str] | None = None
-    context: str | None = None
-    in_cluster: bool = False
+    kubeconfig: str | os.PathLike[str] | None = field(default=None)
+    context: str | None = field(default=None)
+    in_cluster: bool = field(default=False)
     client: Any = field(default=None, repr=False)
-    namespace: str | None = None
+    namespace: str | None = field(default=None)
+
+    @kubeconfig.validator
+    def _check_kubeconfig(self, _: Attribute[Any], value: object) -> None:
+        path = value
+        if isinstance(value, os.PathLike):
+            path = os.fspath(value)
+        if path is not None and (not isinstance(path, str) or not path or "\0" in path):
+            raise ConfigurationError("Cluster.kubeconfig", value, "must be the path of a file")
+
+    @context.validator
+    def _check_context(self, _: Attribute[Any], value: object) -> None:
+        if value is not None and not check_text("Cluster.context", value):
+            raise ConfigurationError("Cluster.context", value, "must be a context's name")
+
+    @in_cluster.validator
+    def _check_in_cluster(self, _: Attribute[Any], value: object) -> None:
+        check_flag("Cluster.in_cluster", value)
+
+    @namespace.validator
+    def _check_namespace(self, _: Attribute[Any], value: object) -> None:
+        if value is not None:
+            check_namespace("Cluster.namespace", value)
 
     @client.validator
     def _check_client(self, _: Attribute[Any], value: Any) -> None:

@@ -17,6 +17,8 @@ from podfleet.local.engine import Engine
 from podfleet.local.node.programs import Image, Images
 from podfleet.local.objects.kinds import POD
 from podfleet.local.shape import Node
+from podfleet.model.plain import check_flag, each
+from podfleet.model.port import check_port_number
 
 __all__ = ["LocalCluster"]
 
@@ -59,17 +61,34 @@ class LocalCluster:
         istio: bool = True,
         node_ports: tuple[int, int] = (30000, 32767),
     ) -> None:
-        names = [node.name for node in nodes]
+        shapes = each("LocalCluster.nodes", nodes, "[Node(name='node-a')]")
+        for node in shapes:
+            if not isinstance(node, Node):
+                raise ConfigurationError("LocalCluster.nodes", node, "must be a Node")
+        names = [node.name for node in shapes]
         if not names or len(names) != len(set(names)):
             raise ConfigurationError(
                 "LocalCluster.nodes", names, "must be Nodes, each with a name of its own"
             )
-        self._nodes = tuple(nodes)
+        self._nodes = shapes
         self.images = Images()
+        if images is not None and not isinstance(images, Mapping):
+            raise ConfigurationError(
+                "LocalCluster.images",
+                images,
+                "must be a dict: {'arena:1': ['python', 'server.py']}",
+            )
         for name, image in (images or {}).items():
             self.images[name] = image
-        self._istio = istio
-        self._node_ports = node_ports
+        self._istio = check_flag("LocalCluster.istio", istio)
+        numbers = each("LocalCluster.node_ports", node_ports, "(30000, 32767)")
+        for number in numbers:
+            check_port_number("LocalCluster.node_ports", number)
+        if len(numbers) != 2 or numbers[0] > numbers[1]:
+            raise ConfigurationError(
+                "LocalCluster.node_ports", node_ports, "must be the first and the last NodePort"
+            )
+        self._node_ports: tuple[int, int] = numbers
         self._engine: Engine | None = None
 
     def __enter__(self) -> Self:

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
-from podfleet.model.port import Protocol
+from podfleet.model.plain import check_text, plain_mapping
+from podfleet.model.port import Protocol, check_port_number
 
 __all__ = ["Endpoint"]
 
 
 def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType(dict(value))
+    return MappingProxyType(plain_mapping("Endpoint.headers", value, "{'x-game-server': 'a'}"))
+
+
+def _check_text(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None or attribute.default is not None:
+        check_text(f"Endpoint.{attribute.name}", value)
+
+
+def _check_port(_: object, __: Attribute[Any], value: int) -> None:
+    check_port_number("Endpoint.port", value)
+
+
+def _check_protocol(_: object, __: Attribute[Any], value: object) -> None:
+    if not isinstance(value, Protocol):
+        raise ConfigurationError("Endpoint.protocol", value, "must be a Protocol: Protocol.UDP")
 
 
 @frozen
@@ -32,6 +48,9 @@ class Endpoint:
         headers: HTTP headers that reach this server, where a gateway routes by them.
         srv: A DNS name whose SRV records list the server, where the strategy makes them.
 
+    Raises:
+        ConfigurationError: A field of another type.
+
     Example:
         >>> endpoint = Endpoint("203.0.113.7", 31004, Protocol.TCP, "game")
         >>> str(endpoint)
@@ -44,14 +63,14 @@ class Endpoint:
         'wss://example.com:443/arena-1/ws'
     """
 
-    host: str
-    port: int
-    protocol: Protocol
-    name: str
-    address: str | None = field(default=None, kw_only=True)
-    path: str = field(default="", kw_only=True)
+    host: str = field(validator=_check_text)
+    port: int = field(validator=_check_port)
+    protocol: Protocol = field(validator=_check_protocol)
+    name: str = field(validator=_check_text)
+    address: str | None = field(default=None, kw_only=True, validator=_check_text)
+    path: str = field(default="", kw_only=True, validator=_check_text)
     headers: Mapping[str, str] = field(factory=dict, converter=_headers, hash=False, kw_only=True)
-    srv: str | None = field(default=None, kw_only=True)
+    srv: str | None = field(default=None, kw_only=True, validator=_check_text)
 
     def __str__(self) -> str:
         """Return ``host:port``, with brackets around an IPv6 address."""
@@ -71,6 +90,7 @@ class Endpoint:
         Raises:
             ConfigurationError: The path does not start with ``/``.
         """
-        if path and not path.startswith("/"):
+        check_text("Endpoint.url.scheme", scheme)
+        if check_text("Endpoint.url.path", path) and not path.startswith("/"):
             raise ConfigurationError("Endpoint.url.path", path, "must start with '/'")
         return f"{scheme}://{self}{self.path}{path}"

@@ -46,17 +46,20 @@ __all__ = [
     "check_annotations",
     "check_container_name",
     "check_dns_label",
+    "check_domain",
     "check_fleet_name",
     "check_label",
     "check_labels",
     "check_metadata",
     "check_namespace",
     "check_node_labels",
+    "check_reference",
     "check_server_name",
     "check_session",
     "check_slots",
     "check_subdomain",
     "is_server_name",
+    "is_subdomain",
     "new_server_name",
     "registration_name",
     "session_label",
@@ -150,6 +153,7 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _KEY_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_MAX_DOMAIN: Final = 253 - 64
 _MAX_SESSION: Final = 1024
 _MAX_SLOTS: Final = 1000  # each may be a session of its own, and all are in one annotation
 _MAX_ANNOTATIONS: Final = 256 * 1024
@@ -248,9 +252,14 @@ def check_container_name(field: str, value: object) -> str:
     return check_namespace(field, value)
 
 
+def is_subdomain(value: str) -> bool:
+    """Return whether most objects can have this name."""
+    return len(value) <= 253 and _SUBDOMAIN.fullmatch(value) is not None
+
+
 def check_subdomain(field: str, value: object) -> str:
     """Return the name if most objects can have it: a DNS subdomain (RFC 1123), dots included."""
-    if not isinstance(value, str) or len(value) > 253 or not _SUBDOMAIN.fullmatch(value):
+    if not isinstance(value, str) or not is_subdomain(value):
         raise ConfigurationError(
             field,
             value,
@@ -268,6 +277,29 @@ def check_server_name(field: str, value: object) -> str:
         'arena-7xk2mbq9wd'
     """
     return check_subdomain(field, value)
+
+
+def check_reference(field: str, value: object) -> tuple[str, str]:
+    """Return the two parts of ``namespace/name``."""
+    namespace, slash, name = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash:
+        raise ConfigurationError(field, value, "must be 'namespace/name'")
+    return check_namespace(field, namespace), check_subdomain(field, name)
+
+
+def check_domain(field: str, value: object, like: str) -> str:
+    """Return the DNS name if a host's name can be put in front of it.
+
+    Each part has at most 63 characters, and all together leave room for such a part.
+    """
+    if (
+        not isinstance(value, str)
+        or len(value) > _MAX_DOMAIN
+        or not _SUBDOMAIN.fullmatch(value)
+        or max(map(len, value.split("."))) > 63
+    ):
+        raise ConfigurationError(field, value, f"must be a DNS name: {like!r}")
+    return value
 
 
 def check_fleet_name(field: str, value: object) -> str:

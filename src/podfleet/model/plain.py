@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from podfleet.errors import ConfigurationError
 
-__all__ = ["check_text", "each", "member", "plain", "plain_mapping"]
+__all__ = ["check_flag", "check_text", "each", "member", "plain", "plain_mapping"]
 
 _DEEPEST: Final = 64  # levels; a Pod has at most 15 of its own
 _LARGEST: Final = 2**63  # what Go reads into an int64
@@ -46,6 +46,13 @@ def check_text(field: str, value: object, advice: str = "must be a string") -> s
             field, value, f"holds {value[error.start]!r}, half of a character: UTF-8 has none"
         ) from None
     return str.__str__(value)
+
+
+def check_flag(field: str, value: object) -> bool:
+    """Return the value if it is True or False, and not merely something that is true."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(field, value, "must be True or False")
+    return value
 
 
 def plain(field: str, value: object, levels: int = _DEEPEST) -> Any:

@@ -8,8 +8,11 @@ from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.model.names import MAX_FLEET_NAME, check_dns_label
+from podfleet.model.plain import check_flag
 
 __all__ = ["StatefulSet"]
+
+_MOST = 2**31 - 1
 
 
 @frozen(kw_only=True)
@@ -42,6 +45,10 @@ class StatefulSet:
     limit: int | None = field(default=None)
     adopt: bool = field(default=False)
 
+    @adopt.validator
+    def _check_adopt(self, _: Attribute[Any], value: object) -> None:
+        check_flag("StatefulSet.adopt", value)
+
     @name.validator
     def _check_name(self, _: Attribute[Any], value: str | None) -> None:
         if value is not None:
@@ -60,7 +67,8 @@ class StatefulSet:
 
 
 def check_replicas(name: str, value: int) -> int:
-    """Return a number of servers if it is one."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(name, value, "must be a whole number, 0 or more")
+    """Return a number of servers if it is one: Kubernetes' have 32 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        most = "" if not isinstance(value, int) or value < 0 else f", at most {_MOST}"
+        raise ConfigurationError(name, value, f"must be a whole number, 0 or more{most}")
     return value

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
+from podfleet.model.plain import each
 from podfleet.scaling.convert import Policy, as_policy
 from podfleet.scaling.load import Load
 from podfleet.scaling.policy import ScalingPolicy
@@ -14,7 +15,8 @@ __all__ = ["Chain"]
 
 
 def _policies(value: Iterable[Policy]) -> tuple[ScalingPolicy, ...]:
-    return tuple(as_policy(f"Chain.policies[{at}]", policy) for at, policy in enumerate(value))
+    given = each("Chain.policies", value, "[Demand(), 5]")
+    return tuple(as_policy(f"Chain.policies[{at}]", policy) for at, policy in enumerate(given))
 
 
 @frozen

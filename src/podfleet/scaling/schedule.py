@@ -9,6 +9,7 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ConfigurationError
+from podfleet.model.plain import each
 from podfleet.scaling.convert import Policy, as_policy
 from podfleet.scaling.load import Load
 from podfleet.scaling.policy import ScalingPolicy
@@ -18,7 +19,7 @@ __all__ = ["Schedule"]
 
 
 def _windows(value: Iterable[Window]) -> tuple[Window, ...]:
-    return tuple(value)
+    return each("Schedule.windows", value, "[Window(...)]")
 
 
 def _otherwise(value: Policy | None) -> ScalingPolicy | None:

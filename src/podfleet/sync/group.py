@@ -12,6 +12,7 @@ from podfleet.fleet import AsyncFleetGroup
 from podfleet.fleet.arguments import Select
 from podfleet.fleet.handle import values_of
 from podfleet.model import GameServer
+from podfleet.model.plain import each
 from podfleet.sync.fleet import Fleet, FleetServer
 from podfleet.sync.portal import portal
 from podfleet.sync.tend import run_until_told
@@ -46,7 +47,7 @@ class FleetGroup:
     def __init__(
         self, name: str, fleets: Sequence[Fleet], *, weights: Sequence[float] | None = None
     ) -> None:
-        self._fleets = tuple(fleets)
+        self._fleets: tuple[Fleet, ...] = each("FleetGroup.fleets", fleets, "[stable, canary]")
         for fleet in self._fleets:
             if not isinstance(fleet, Fleet):
                 raise ConfigurationError("FleetGroup.fleets", fleet, "must be a Fleet")

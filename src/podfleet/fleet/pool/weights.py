@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from podfleet.chance import CHANCE
 from podfleet.errors import ConfigurationError
+from podfleet.model.plain import each
 
 __all__ = ["Weights"]
 
@@ -36,23 +37,26 @@ class Weights:
     chance: random.Random = field(default=CHANCE, repr=False, eq=False)
 
     @classmethod
-    def of(cls, given: Sequence[float] | None, count: int) -> Self:
+    def of(cls, asked: Sequence[float] | None, count: int) -> Self:
         """Return the weights of so many fleets; by default all goes first to the first.
 
         Raises:
             ConfigurationError: There are not as many, or one cannot be.
         """
-        if given is None:
+        if asked is None:
             return cls((1.0, *(0.0 for _ in range(count - 1))))
+        given = each("FleetGroup.weights", asked, "[95, 5]")
         if len(given) != count:
             raise ConfigurationError("FleetGroup.weights", given, f"must be {count}, one a fleet")
         for share in given:
             is_number = isinstance(share, int | float) and not isinstance(share, bool)
-            if not is_number or not 0 <= share < math.inf:
+            if not is_number or not 0 <= _share(share) < math.inf:
                 raise ConfigurationError("FleetGroup.weights", share, "must be a number, 0 or more")
-        if not sum(given):
-            raise ConfigurationError("FleetGroup.weights", given, "one at least must be above 0")
-        return cls(tuple(given))
+        if not 0 < sum(map(_share, given)) < math.inf:
+            raise ConfigurationError(
+                "FleetGroup.weights", given, "one at least must be above 0, and their sum finite"
+            )
+        return cls(tuple(map(_share, given)))
 
     def order(self, group: str, session: str | None) -> list[int]:
         """Return the fleets' positions, in the order in which they are asked.
@@ -69,3 +73,11 @@ class Weights:
         bounds = list(accumulate(self.shares))
         first = bisect_right(bounds, point * bounds[-1])
         return [first, *(at for at in range(len(bounds)) if at != first)]
+
+
+def _share(value: float) -> float:
+    """Return a weight as a float: infinite if it is a whole number that no float can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from podfleet.errors import ConfigurationError
 from podfleet.local.node import agent
+from podfleet.model.plain import check_text
 
 __all__ = ["Exit", "Image", "Images", "Program", "Programs", "ServerContext", "StartError"]
 
@@ -82,6 +83,7 @@ a list of words (["python", "server.py"]) or an ``async def`` that takes a Serve
     """
 
     def __setitem__(self, name: str, image: Image) -> None:
+        check_text("LocalCluster.images", name, "an image's name must be a string")
         if not (asyncio.iscoroutinefunction(image) or _is_command(image)):
             raise ConfigurationError(
                 f"LocalCluster.images[{name!r}]",
