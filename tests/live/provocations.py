@@ -223,7 +223,7 @@ PROVOCATIONS = (
         errors.ConfigurationError,
         "ls --context production",
         2,
-        (r"cannot be used: .* with name production", ": name another, or mend it$"),
+        (r"kubeconfig': has no context 'production'", ": it has test$"),
     ),
     Provocation(
         errors.NotFound,

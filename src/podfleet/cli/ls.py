@@ -20,7 +20,9 @@ from podfleet.fleet.exposer import Exposer
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model import GameServer, Manifest
+from podfleet.model.manifest import is_named, name_of
 from podfleet.model.names import FLEET, check_fleet_name
+from podfleet.model.readable import unreadable_pod
 from podfleet.model.server import server_from_pod
 from podfleet.waiters.diagnosis import is_ready
 
@@ -86,4 +88,11 @@ async def _with_endpoints(fleet: AsyncFleet) -> list[GameServer]:
 
 
 async def _pods(client: KubeClient, namespace: str, selector: str) -> Sequence[Manifest]:
-    return [pod async for pod in client.objects(pods(namespace), {"labelSelector": selector})]
+    found = []
+    async for pod in client.objects(pods(namespace), {"labelSelector": selector}):
+        if (reason := unreadable_pod(pod)) is None:
+            found.append(pod)
+        else:
+            name = name_of(pod) if is_named(pod) else "an object without a name"
+            typer.echo(f"{name}: not listed, for it cannot be read: {reason}", err=True)
+    return found

@@ -22,6 +22,7 @@ from podfleet.kube import Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model import GameServer, ServerState
 from podfleet.model.names import FLEET, check_fleet_name
+from podfleet.model.readable import unreadable_pod
 from podfleet.model.server import server_from_pod
 from podfleet.waiters.diagnosis import is_ready
 
@@ -65,7 +66,7 @@ async def _watch(
 ) -> None:
     selector = FLEET if fleet is None else f"{FLEET}={check_fleet_name('FLEET', fleet)}"
     async with connected(cluster_of(kubeconfig, context), namespace) as (client, place):
-        store = Store()
+        store = Store(unreadable=unreadable_pod)
         reflector = Reflector(client, pods(place), {"labelSelector": selector}, store)
         reflector.start()
         try:

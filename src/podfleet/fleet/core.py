@@ -36,6 +36,7 @@ from podfleet.kube.paths import object_path, pods
 from podfleet.kube.progress import on_its_own
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
+from podfleet.model.readable import unreadable_pod
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
 from podfleet.waiters.watching import with_evidence
@@ -68,7 +69,9 @@ class Core:
         self.client = client
         """Reads and watches; what is written goes through `guard`."""
         self.guard = Guard(client, namespace, [spec.name])
-        self.store = Store(index_by=sessions_of, admits=self.guard.owns)
+        self.store = Store(
+            sessions_of, admits=self.guard.owns, unreadable=unreadable_pod, about=self.about()
+        )
         self.events = Events(self.store, Witness(partial(with_evidence, client)))
         self.exposer = Exposer(spec, client, self.store, namespace)
         self.ports = PortLedger(spec, namespace)
@@ -86,7 +89,7 @@ class Core:
             if spec.workload
             else None
         )
-        self.cordoned = Store(may_return=True)
+        self.cordoned = Store(may_return=True, about=self.about())
         """The Nodes that are to get no more servers; none, if there is no right to see them."""
         self.cordoned.listen(self._cordon)
         self.abandoned: OrderedDict[str, None] = OrderedDict()
@@ -172,15 +175,14 @@ class Core:
         return about(fleet=self.spec.name, namespace=self.namespace, server=server)
 
     async def read(self, pod_name: str) -> Manifest | None:
-        """Return a server as the API server shows it now; ``None`` if the fleet has none such."""
+        """Return a server as the API server shows it now; ``None`` if there is none to be read."""
         try:
             pod = await self.guard.get(pods(self.namespace), pod_name)
         except NotFound as error:
             if error.found is not None:
                 self.store.observe(error.found)  # perhaps the fleet's until now
             return None
-        self.store.observe(pod)
-        return pod
+        return pod if self.store.observe(pod) else None
 
     async def create(
         self, pod_name: str, numbers: tuple[int, ...], patience: float | None

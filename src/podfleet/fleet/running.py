@@ -35,7 +35,7 @@ from podfleet.phase import AllocationPhase
 __all__ = ["START_TIMEOUT", "Running"]
 
 START_TIMEOUT = 30.0  # seconds for all that a start takes
-_STOP_PATIENCE = 1.0  # seconds that a start may go on when the fleet is stopped
+_STOP_PATIENCE = 1.0  # seconds that a start, or a load of credentials, may go on in a stop
 _PHASES = {
     Stage.CREDENTIALS: AllocationPhase.CREDENTIALS,
     Stage.CONNECT: AllocationPhase.CONNECT,
@@ -205,6 +205,8 @@ class Running:
 
     async def stop(self) -> None:
         """End the calls that are under way, then the watch; close the connections."""
+        if self._core is not None:  # a plugin that hangs would keep all from ending
+            self._core.client.hurry(_STOP_PATIENCE)
         calls = list(self._calls)
         for call in calls:
             call.stopped = True

@@ -47,6 +47,10 @@ class KubeClient:
         """
         return await self._transport.connect()
 
+    def hurry(self, seconds: float) -> None:
+        """Give credentials that are being loaded no more than so many seconds from now on."""
+        self._transport.hurry(seconds)
+
     async def close(self) -> None:
         """Close every connection, for good: a call that is tried again later opens none."""
         await self._transport.close()

@@ -61,7 +61,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
     """
     try:
         event = json.loads(without_managed_fields(line))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 

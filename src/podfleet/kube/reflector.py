@@ -28,7 +28,7 @@ from podfleet.kube.retry import pause
 from podfleet.kube.status import error_from_status
 from podfleet.kube.store import Store
 from podfleet.model import Manifest
-from podfleet.model.manifest import name_of
+from podfleet.model.manifest import is_named, name_of
 
 __all__ = ["Reflector"]
 
@@ -205,8 +205,8 @@ class Reflector:
                     query = {**query, "continue": onward}
                     coming = asyncio.create_task(self._client.page(self._path, query))
                 for position, item in enumerate(page):
-                    names.add(name_of(item))
-                    self.store.observe(item)
+                    if self.store.observe(item) or is_named(item):
+                        names.add(name_of(item))
                     if position % _BREATH == 0:
                         self.store.pack()
                         await asyncio.sleep(0)
@@ -259,7 +259,7 @@ class Reflector:
             elif kind != "BOOKMARK":
                 self.store.observe(shown)
             self._version = version
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, PodfleetError):
                 raise
             _log.warning(

@@ -7,10 +7,12 @@ which is often here before its event.
 from __future__ import annotations
 
 import asyncio
+import logging
 import marshal
+import re
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -19,8 +21,13 @@ from attrs import define, frozen
 
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, uid_of
+from podfleet.model.readable import unreadable
 
 __all__ = ["Change", "Store", "version"]
+
+_log = logging.getLogger(__name__)
+
+_VERSION = re.compile(r"[0-9]{1,20}")  # of 64 bits
 
 _REMEMBERED_DELETIONS = 4096
 _AT_HAND = 128  # objects: 5 MB
@@ -34,7 +41,7 @@ def version(manifest: Manifest) -> int:
     which every API server hands out, always could.
     """
     value = str(manifest["metadata"].get("resourceVersion", "0"))
-    return int(value) if value.isdigit() else 0
+    return int(value) if _VERSION.fullmatch(value) else 0
 
 
 @define(eq=False)
@@ -112,6 +119,8 @@ class Store:
         may_return: Whether what is gone may come back: a field selects the objects.
         admits: Whether an object is one of those that are kept. What is read by its name may be
             another, or have ceased to be one of them.
+        unreadable: Says why an object cannot be read; ``None`` if it can.
+        about: The ``extra`` of its log records.
     """
 
     def __init__(
@@ -120,7 +129,12 @@ class Store:
         *,
         may_return: bool = False,
         admits: Callable[[Manifest], bool] = lambda _: True,
+        unreadable: Callable[[Manifest], str | None] = unreadable,
+        about: Mapping[str, str] | None = None,
     ) -> None:
+        self._unreadable = unreadable
+        self._about = dict(about or {})
+        self._skipped: OrderedDict[str, str] = OrderedDict()
         self._index_by = index_by
         self._admits = admits
         self._may_return = may_return
@@ -174,17 +188,42 @@ class Store:
             if not waiting:
                 del self._waiting[name]
 
-    def observe(self, seen: Manifest) -> None:
-        """Take an object that a list, a watch or a write of our own showed."""
+    def observe(self, seen: Manifest) -> bool:
+        """Take an object that a list, a watch or a write of our own showed.
+
+        Returns:
+            Whether it can be read. What cannot is left out, with one warning.
+        """
+        reason = self._unreadable(seen)
+        if reason is not None:
+            self._skip(seen, reason)
+            return False
+        self._skipped.pop(uid_of(seen), None)
         before = self._objects.get(name_of(seen))
         if version(seen) <= self._deleted.get(uid_of(seen), -1):
-            return  # a late answer about something that is gone
+            return True  # a late answer about something that is gone
         if not self._admits(seen):
             if before is not None and before.uid == uid_of(seen) and version(seen) > before.version:
                 self.forget(seen)
-            return
+            return True
         if before is None or version(seen) > before.version:
             self._change(name_of(seen), before, seen)
+        return True
+
+    def _skip(self, seen: Any, reason: str) -> None:
+        """Leave out what cannot be read. If it could once, it is nobody's until it can again."""
+        metadata = seen.get("metadata") if isinstance(seen, dict) else None
+        said = metadata if isinstance(metadata, dict) else {}
+        name, uid = str(said.get("name") or "an object without a name"), str(said.get("uid"))
+        if self._skipped.get(uid) != reason:
+            self._skipped[uid] = reason
+            while len(self._skipped) > _REMEMBERED_DELETIONS:
+                self._skipped.popitem(last=False)
+            about = {**self._about, "server": name} if self._about else None
+            _log.warning("%s: skipped, for it cannot be read: %s", name, reason, extra=about)
+        kept = self._objects.get(name)
+        if kept is not None and kept.uid == uid and version(seen) > kept.version:
+            self._hide(name, kept)
 
     def forget(self, seen: Manifest, at: int = 0) -> None:
         """Take an object's deletion: it is gone, or not selected any more.
@@ -210,6 +249,10 @@ class Store:
         kept = self._objects.get(name)
         if kept is None or kept.uid != uid:
             return
+        self._hide(name, kept)
+
+    def _hide(self, name: str, kept: _Kept) -> None:
+        """Show an object as one that is being deleted."""
         shown = kept.unpack()
         if not shown["metadata"].get("deletionTimestamp"):
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -251,7 +294,10 @@ class Store:
         self._reindex(name, () if kept is None else kept.keys, keys)
         change = Change(name, after, kept, missed)
         for listener in self._listeners:
-            listener(change)
+            try:
+                listener(change)
+            except Exception:  # the others must not miss it, nor the store what comes next
+                _log.exception("%s: a change could not be followed", name, extra=self._about)
         for changed in self._waiting.get(name, ()):
             changed.set()
 

@@ -1,23 +1,24 @@
 """`Transport`: requests and their answers, over the official client's configuration and transport.
 
-The one file that touches ``kubernetes.aio``'s `ApiClient`. It brings authentication, TLS and
-pooling; the models on top of it cost several times the CPU and drop what they do not know.
+This and `session` are the files that touch ``kubernetes.aio``'s `ApiClient`. It brings
+authentication, TLS and pooling; the models on top of it cost several times the CPU and drop what
+they do not know.
+
+Credentials are renewed without closing anything: a token is sent with each request, and new
+certificates need new connections, beside which the old ones stay until their last reader is done.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
-import weakref
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from contextlib import asynccontextmanager
 
 import aiohttp
 from attrs import frozen
 from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.rest import RESTClientObject
 
 from podfleet.errors import (
     ApiError,
@@ -27,8 +28,10 @@ from podfleet.errors import (
     Unauthorized,
 )
 from podfleet.kube.cluster import Cluster, Connection
+from podfleet.kube.credentials import Credentials
 from podfleet.kube.lines import LineSplitter
 from podfleet.kube.progress import Stage, asked, stage
+from podfleet.kube.session import Session, Use
 from podfleet.kube.status import error_from_answer
 from podfleet.kube.unanswered import unanswered
 
@@ -36,7 +39,6 @@ __all__ = ["JSON", "Transport"]
 
 JSON = "application/json"
 
-_CLOSE_TIMEOUT = 1.0  # seconds for connections to end
 _CONNECT_TIMEOUT = 5.0  # seconds
 _REQUEST_TIMEOUT = 15.0  # seconds; the client's own defaults are 300 s and none at all
 _GATHER = 0.05  # seconds; see `_Gatherer`
@@ -56,49 +58,6 @@ class _Request:
     def action(self) -> str:
         """What it does, in an error's words."""
         return f"{self.method} {self.path}"
-
-
-class _Connector(aiohttp.TCPConnector):
-    """The one that notes how long it takes to connect, for whoever waits for it."""
-
-    async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        with stage(Stage.CONNECT):
-            return await super().connect(*args, **kwargs)
-
-
-class _Closing(RESTClientObject):
-    """The client's transport, which is closed only when its sockets are.
-
-    A connection that is dropped in the middle, as a watch is, ends its TLS in the background;
-    if the event loop ends first, the socket is left open.
-
-    Args:
-        made: The client's own, in whose place it goes.
-    """
-
-    def __init__(self, made: RESTClientObject) -> None:
-        # Not made anew: to load the system's certificates once more takes 20 ms.
-        vars(self).update(vars(made))
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-
-    def _create_connector(self) -> aiohttp.TCPConnector:
-        return _Connector(
-            limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._open_socket
-        )
-
-    def _open_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, _ = address
-        opened = socket.socket(family, kind, protocol)
-        self._sockets.add(opened)
-        return opened
-
-    async def close(self) -> None:
-        await super().close()
-        deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
-        while any(opened.fileno() != -1 for opened in self._sockets):
-            if asyncio.get_running_loop().time() > deadline:
-                return
-            await asyncio.sleep(0.002)
 
 
 class _Gatherer:
@@ -136,36 +95,39 @@ class Transport:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._connection: Connection | None = None
-        self._api: ApiClient | None = None
+        self._credentials = Credentials(cluster, self._adopt)
+        self._session: Session | None = None
+        self._retiring: dict[Session, asyncio.Task[None]] = {}
         self._closed = False
-        self._heard: dict[aiohttp.ClientResponse, float] = {}  # watches, and when each was heard
-        self._connecting = asyncio.Lock()
 
     async def connect(self) -> Connection:
-        """Load the configuration once.
+        """Load the configuration, unless that was done; renew it if that is due.
 
         Raises:
             ConfigurationError: There is none, or it cannot be used.
             TransportError: The client is closed.
         """
-        with stage(Stage.CREDENTIALS):
-            async with self._connecting:
-                if self._closed:
-                    raise TransportError("the client is closed: its fleet was stopped")
-                if self._connection is None:
-                    await self._load()
-                assert self._connection is not None
-                return self._connection
+        self._check_open()
+        try:
+            with stage(Stage.CREDENTIALS):
+                return await self._credentials.current()
+        finally:
+            self._check_open()
+
+    def hurry(self, seconds: float) -> None:
+        """Give no load of the configuration more than so many seconds from now on."""
+        self._credentials.hurry(seconds)
 
     async def close(self) -> None:
         """Close every connection, for good: a call that is tried again later opens none."""
         self._closed = True
-        async with self._connecting:  # what is being opened is closed too
-            api, self._api, self._connection = self._api, None, None
-        if api is not None:
-            await api.close()
+        await self._credentials.stop()
+        sessions = [*self._retiring, *filter(None, [self._session])]
+        self._session = None
+        for task in list(self._retiring.values()):
+            task.cancel()
+        for session in sessions:
+            await session.close()
 
     @asked
     async def send(
@@ -186,112 +148,151 @@ class Transport:
         request = _Request(method, path, query, body, content_type, timeout)
         began = time.monotonic()
         try:
-            response = await self._open(request)
-            try:
-                return await response.read()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise unanswered(request.action, error) from error
-            finally:
-                response.release()
+            async with self._opened(request) as (response, use):
+                return await use.wait(response.read, _REQUEST_TIMEOUT)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._doubt_watches(began)
+            raise unanswered(request.action, error) from error
         except (TransportError, asyncio.CancelledError):
-            if time.monotonic() - began > _SUSPICIOUS:
-                self._doubt_watches()
+            self._doubt_watches(began)
             raise
 
     async def watch(
         self, path: str, query: Mapping[str, str], *, silence: float
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a watch until the server ends it; see `KubeClient.watch`."""
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=silence
-        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
         request = _Request("GET", path, {**query, "watch": "true"}, None, JSON, timeout)
+        clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(_REQUEST_TIMEOUT):  # it is answered at once, with no event
-                response = await self._open(request)
-        except TimeoutError as error:
-            raise unanswered(request.action, error) from error
-        lines, gatherer = LineSplitter(), _Gatherer(response)
-        self._heard[response] = time.monotonic()
-        try:
-            async for chunk in response.content.iter_any():
-                self._heard[response] = time.monotonic()
-                for line in lines.feed(chunk):
-                    yield line
-                await gatherer.rest()
+            async with self._opened(request) as (response, use):
+                lines, gatherer = LineSplitter(), _Gatherer(response)
+                use.heard, until = time.monotonic(), clock() + silence
+                while chunk := await use.chunk(response, until):
+                    use.heard = time.monotonic()
+                    for line in lines.feed(chunk):
+                        yield line
+                        until = clock() + silence
+                    await gatherer.rest()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise unanswered(f"{request.action}: the watch broke", error) from error
-        finally:
-            self._heard.pop(response, None)
-            response.close()
 
-    def _doubt_watches(self) -> None:
+    def _doubt_watches(self, began: float) -> None:
         """Cut the watches that were silent while a request got no answer: they are opened anew.
 
         What forgets one connection forgets them all, and a watch that is half-open is silent, as
         one on which nothing happens. Its own silence is noticed much later. What was under way
         when the request began came still, so that the last moments count.
+
+        Args:
+            began: When the request did.
         """
-        since = time.monotonic() - _SUSPICIOUS
-        for response in [one for one, heard in self._heard.items() if heard < since]:
-            response.close()
+        now = time.monotonic()
+        if now - began > _SUSPICIOUS:
+            for session in [*self._retiring, *filter(None, [self._session])]:
+                session.doubt(now - _SUSPICIOUS)
 
-    async def _open(self, request: _Request) -> aiohttp.ClientResponse:
-        """Send a request and return its answer, with fresh credentials if they had expired."""
+    @asynccontextmanager
+    async def _opened(
+        self, request: _Request
+    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, Use], None]:
+        """Send a request and give its answer, with fresh credentials if they had expired."""
         connection = await self.connect()
-        try:
-            return await self._answer(request)
-        except Unauthorized:
-            await self._renew(connection)
-            return await self._answer(request)
+        for is_last in (False, True):
+            session = self._session
+            if session is None:
+                raise TransportError(f"{request.action}: the client is closed")
+            use, response = session.begin(), None
+            try:
+                response = await _answer(session, use, request)
+                self._credentials.accepted()
+                yield response, use
+                return
+            except Unauthorized as error:
+                if response is not None:
+                    raise
+                if is_last:
+                    self._credentials.rejected()
+                    raise
+                refused = error
+            finally:
+                session.end(use)
+                if response is not None:
+                    response.close() if request.timeout.total is None else response.release()
+            with stage(Stage.CREDENTIALS):
+                connection = await self._credentials.after_refusal(connection, refused)
 
-    async def _answer(self, request: _Request) -> aiohttp.ClientResponse:
-        api, action = self._api, request.action
-        if api is None:
-            raise TransportError(f"{action}: the client is closed")
-        try:
-            # Without the body: that is plain JSON, and need not be looked through for models.
-            _, url, headers, _, _ = await api.param_serialize(
-                request.method,
-                request.path,
-                query_params=list((request.query or {}).items()),
-                header_params={"Accept": JSON, "Content-Type": request.content_type},
-                auth_settings=["BearerToken"],
-            )
-            answer = await api.call_api(
-                request.method, url, headers, request.body, _request_timeout=request.timeout
-            )
-            response: aiohttp.ClientResponse = answer.response
-            if response.status >= 400:
-                raise await _refusal(action, response)
-            return response
-        except ssl.SSLCertVerificationError as error:
-            raise _untrusted(api, error) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise _untrusted(api, error) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise unanswered(action, error) from error
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportError("the client is closed: its fleet was stopped")
 
-    async def _renew(self, stale: Connection) -> None:
-        """Load the configuration again, unless another request did it meanwhile."""
-        with stage(Stage.CREDENTIALS):
-            async with self._connecting:
-                if self._connection is stale:
-                    await self._load()
-
-    async def _load(self) -> None:
-        connection = await self._cluster.load()
-        api = ApiClient(connection.configuration)
-        api.rest_client = _Closing(api.rest_client)
-        before, self._api = self._api, api
-        self._connection = connection
-        if before is not None:
-            await before.close()
+    def _adopt(self, connection: Connection) -> None:
+        """Use a configuration from now on; what is open stays open."""
+        before = self._session
+        if before is not None and before.identity == connection.identity:
+            before.carry(connection)
+            return
+        self._session = Session(connection)
+        if before is None:
+            return
+        if before.identity.host != connection.identity.host:
+            before.cut()  # whatever is open there would wait for what happens elsewhere
+        self._retiring[before] = task = asyncio.create_task(before.retire())
+        task.add_done_callback(lambda _: self._retiring.pop(before, None))
 
 
-async def _refusal(action: str, response: aiohttp.ClientResponse) -> ApiError:
+async def _answer(session: Session, use: Use, request: _Request) -> aiohttp.ClientResponse:
+    api, action = session.api, request.action
+    url, headers = await _addressed(api, request)
     try:
-        body = await response.read()
+        answer = await use.wait(
+            lambda: api.call_api(
+                request.method, url, headers, request.body, _request_timeout=request.timeout
+            ),
+            _REQUEST_TIMEOUT,  # a watch is answered at once, too, with no event
+        )
+        response: aiohttp.ClientResponse = answer.response
+        if response.status >= 400:
+            raise await _refusal(use, action, response)
+        return response
+    except ssl.SSLCertVerificationError as error:
+        raise _untrusted(api, error) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise _untrusted(api, error) from error
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise unanswered(action, error) from error
+    except (TypeError, ValueError) as error:
+        # aiohttp's words would show the header, which is a secret.
+        raise ConfigurationError(
+            "Cluster", api.configuration.host, "its token cannot be sent as an HTTP header"
+        ) from error
+
+
+async def _addressed(api: ApiClient, request: _Request) -> tuple[str, dict[str, str]]:
+    """Return a request's URL and headers, the credentials included."""
+    try:
+        # Without the body: that is plain JSON, and need not be looked through for models.
+        _, url, headers, _, _ = await api.param_serialize(
+            request.method,
+            request.path,
+            query_params=list((request.query or {}).items()),
+            header_params={"Accept": JSON, "Content-Type": request.content_type},
+            auth_settings=["BearerToken"],
+        )
+    except Exception as error:
+        if api.configuration.refresh_api_key_hook is None:
+            raise
+        raise ConfigurationError(
+            "Cluster.client",
+            api.configuration.host,
+            f"its refresh_api_key_hook failed: {type(error).__name__}: {error}",
+        ) from error
+    return url, headers
+
+
+async def _refusal(use: Use, action: str, response: aiohttp.ClientResponse) -> ApiError:
+    try:
+        body = await use.wait(response.read, _REQUEST_TIMEOUT)
     finally:
         response.release()
     return error_from_answer(action, response.status, body, response.headers)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 __all__ = [
     "Manifest",
     "annotations_of",
+    "is_named",
     "labels_of",
     "name_of",
     "namespace_of",
@@ -21,6 +22,17 @@ __all__ = [
 ]
 
 Manifest: TypeAlias = Mapping[str, Any]
+
+
+def is_named(shown: object) -> bool:
+    """Return whether something that may make no sense has a name, at least.
+
+    Example:
+        >>> is_named({"metadata": {"name": "arena-1"}}), is_named({"metadata": None}), is_named(7)
+        (True, False, False)
+    """
+    metadata = shown.get("metadata") if isinstance(shown, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
 
 
 def name_of(manifest: Manifest) -> str:

@@ -40,8 +40,8 @@ class Shown(Protocol):
     def get(self, name: str) -> Manifest | None:
         """Return a server's Pod, or ``None``."""
 
-    def observe(self, seen: Manifest) -> None:
-        """Take note of a Pod as it is now."""
+    def observe(self, seen: Manifest) -> bool:
+        """Take note of a Pod as it is now; return whether it can be read."""
 
     def miss(self, name: str, uid: str) -> None:
         """Take note that a Pod was not found."""
@@ -223,8 +223,7 @@ class Claims:
         except NotFound as error:
             self._lose(candidate, error.found)
             return None
-        self._store.observe(pod)
-        return pod
+        return pod if self._store.observe(pod) else None
 
     def _lose(self, candidate: Candidate, found: Manifest | None) -> None:
         """Take note that a server is gone, or not the fleet's any more."""
@@ -246,12 +245,12 @@ class Claims:
             if found is None:
                 self._store.miss(candidate.name, candidate.uid)
                 return None
+            if not self._store.observe(found):
+                return None
             if Candidate.of(found) == candidate and claim_state(found) is claim_state(pod):
                 raise  # not for a lost race: it refuses what was to be written
-            self._store.observe(found)
             return found
-        self._store.observe(written)
-        return written
+        return written if self._store.observe(written) else None
 
 
 def _serves(pod: Manifest, session: str) -> bool:

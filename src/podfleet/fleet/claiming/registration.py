@@ -74,6 +74,6 @@ def registration_of(shown: Manifest, session: str | None = None) -> Registration
         registration = Registration(
             notes[names.SESSION], candidate, int(notes[names.SLOTS]), uid_of(shown)
         )
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         return None
     return registration if session in (None, registration.session) else None

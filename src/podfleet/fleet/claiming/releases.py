@@ -17,6 +17,7 @@ from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM, SESSION
+from podfleet.model.readable import unreadable_pod
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots
 
@@ -52,7 +53,9 @@ class Releases:
         Raises:
             NotFound: It is there, and not the fleet's: nothing is done.
         """
-        seen = self._store.get(name_of(pod)) or await self._read(pod)
+        seen = self._store.get(name_of(pod))
+        if seen is None or seen["metadata"].get("deletionTimestamp"):  # perhaps only skipped
+            seen = await self._read(pod)
         while seen is not None and _is_same(seen, pod):
             try:
                 session = await self._end(seen, keep=keep)
@@ -91,7 +94,9 @@ class Releases:
         if state is ClaimState.RESERVED:
             await self._write(seen, free_again(seen), ClaimState.RESERVED)
             return None
-        # A time limit cannot be taken back: it would end the next match.
+        # A time limit cannot be taken back: it would end the next match. Nor is a server kept that
+        # cannot be read: nobody would get it.
+        keep = keep and unreadable_pod(seen) is None
         if keep and state is ClaimState.ALLOCATED and "activeDeadlineSeconds" not in seen["spec"]:
             await self._write(seen, recycle(seen, self._spec.template), ClaimState.ALLOCATED)
             return annotations_of(seen).get(SESSION)

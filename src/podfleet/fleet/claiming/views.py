@@ -8,8 +8,9 @@ from attrs import frozen
 
 from podfleet.kube import Store
 from podfleet.model import Manifest
-from podfleet.model.manifest import labels_of
+from podfleet.model.manifest import is_named, labels_of
 from podfleet.model.names import FLEET
+from podfleet.model.readable import unreadable_pod
 
 __all__ = ["Views"]
 
@@ -33,11 +34,12 @@ class Views:
         found = (store.get(name) for store in self.stores.values())
         return next((pod for pod in found if pod is not None), None)
 
-    def observe(self, seen: Manifest) -> None:
-        """Take note of a Pod as it is now."""
+    def observe(self, seen: Manifest) -> bool:
+        """Take note of a Pod as it is now; return whether it can be read."""
+        if not is_named(seen):
+            return False
         store = self.stores.get(labels_of(seen).get(FLEET, ""))
-        if store is not None:
-            store.observe(seen)
+        return unreadable_pod(seen) is None if store is None else store.observe(seen)
 
     def miss(self, name: str, uid: str) -> None:
         """Take note that a Pod was not found."""

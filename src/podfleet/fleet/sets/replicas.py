@@ -28,7 +28,7 @@ from podfleet.kube import Change, Guard, KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of, uid_of
-from podfleet.model.names import CLAIM, REVISION
+from podfleet.model.names import CLAIM, REVISION, STATE
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.workload import StatefulSet
 
@@ -258,9 +258,8 @@ class Replicas:
         """Return the Pods as the API server shows them now."""
         query = {"labelSelector": self._spec.selector}
         listed = (await self._client.get(pods(self._namespace), query))["items"]
-        for pod in listed:
-            self._store.observe(pod)
-        return by_ordinal(listed, self._name)
+        shown = [pod if self._store.observe(pod) else _taken(pod) for pod in listed]
+        return by_ordinal(shown, self._name)
 
     async def _resize(self, found: Manifest, target: int) -> bool:
         """Set the number of replicas; ``False`` if the set was written since it was read."""
@@ -328,6 +327,13 @@ class Replicas:
             return False
         self._store.observe(written)
         return True
+
+
+def _taken(pod: Manifest) -> Manifest:
+    """Return what stands for a Pod that cannot be read: a match may run on it."""
+    metadata = {key: pod["metadata"].get(key) for key in ("name", "namespace", "uid")}
+    labels = {STATE: ClaimState.ALLOCATED.value}
+    return {"metadata": {**metadata, "labels": labels}, "spec": {}, "status": {}}
 
 
 def _all_leave(pods: dict[int, Manifest], target: int) -> bool:
