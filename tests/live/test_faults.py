@@ -1,6 +1,7 @@
 """Lost replies, refusals, cut watches, black-outs: each on the way to the real API server."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import pytest
 from podfleet import (
     AllocationTimeout,
     AsyncFleet,
+    AsyncFleetGroup,
+    Cluster,
     Fleet,
     ServerError,
     ServerState,
@@ -227,6 +230,46 @@ def test_a_half_open_watch_is_doubted_when_a_request_gets_no_answer(
             fleet.allocate("match-2", timeout=3.5)
         backend.delete("pods", server.name)
         eventually(lambda: not fleet.servers(), 15)  # by itself, a silence tells after 90 s
+
+
+@pytest.mark.only("embedded", "the silence is the proxy's")
+def test_every_call_without_a_timeout_ends_within_the_clusters(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    cluster = Cluster(kubeconfig=backend.kubeconfig, timeout=1.0)
+
+    async def run() -> None:
+        fleet = make(AsyncFleet, backend, cluster=cluster)
+        late = make(AsyncFleet, backend, cluster=cluster, name="late")
+        group = AsyncFleetGroup("group", [fleet])
+        async with fleet:
+            server = await fleet.allocate("match-1", timeout=30)
+            api.fail(Fault(".*", "", times=math.inf, silent=True))
+            calls = {
+                "find": fleet.find("match-1"),
+                "release": fleet.release(server, recycle=True),
+                "rollout_status": fleet.rollout_status(),
+                "reopen": fleet.reopen(),
+                "preflight": fleet.preflight(),
+                "start": late.start(),
+                "group": group.find("match-2"),
+            }
+            began = time.monotonic()
+            ends = await asyncio.gather(*calls.values(), return_exceptions=True)
+            took = time.monotonic() - began
+            api.faults.clear()
+        wrong = {
+            name: end
+            for name, end in zip(calls, ends, strict=True)
+            if not isinstance(end, TransportError)
+        }
+        assert not wrong
+        assert took < 3.0
+        assert "find: no result within 1 s (Cluster.timeout)" in str(ends[0])
+        await late.stop()
+
+    asyncio.run(run())
 
 
 def test_a_registration_whose_answer_does_not_come_is_struck(

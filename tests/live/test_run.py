@@ -204,11 +204,8 @@ def test_what_cannot_start_says_why(backend: Backend) -> None:
         group.run()
 
 
-def test_a_cluster_that_is_not_there_is_told(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("podfleet.fleet.tend.START_TIMEOUT", 1.0)
+def test_a_cluster_that_is_not_there_is_told(backend: Backend) -> None:
     write_kubeconfig(backend.kubeconfig, "token", backend.kubeconfig, server="http://127.0.0.1:1")
-    nowhere = Cluster(kubeconfig=backend.kubeconfig)
+    nowhere = Cluster(kubeconfig=backend.kubeconfig, timeout=1.0)
     with pytest.raises(TransportError):
         make(Fleet, backend, grant=False, cluster=nowhere).run()

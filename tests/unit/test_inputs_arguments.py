@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,10 @@ def route(**given: Any) -> IstioRoute:
         (lambda: Cluster(context=""), "Cluster.context"),
         (lambda: Cluster(in_cluster=[]), "Cluster.in_cluster"),  # type: ignore[arg-type]
         (lambda: Cluster(namespace="Games"), "Cluster.namespace"),
+        (lambda: Cluster(timeout=0), "Cluster.timeout"),
+        (lambda: Cluster(timeout=math.inf), "Cluster.timeout"),
+        (lambda: Cluster(timeout=True), "Cluster.timeout"),
+        (lambda: Cluster(timeout="5"), "Cluster.timeout"),  # type: ignore[arg-type]
         (lambda: Endpoint(5, 1, Protocol.UDP, "a"), "Endpoint.host"),  # type: ignore[arg-type]
         (lambda: Endpoint("a", 0, Protocol.UDP, "a"), "Endpoint.port"),
         (lambda: Endpoint("a", 1, "UDP", "a"), "Endpoint.protocol"),  # type: ignore[arg-type]

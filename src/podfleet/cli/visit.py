@@ -12,6 +12,7 @@ from podfleet.cli.load import Tended, fleets_of, load
 from podfleet.cli.where import cluster_of, move
 from podfleet.fleet import AsyncFleet, AsyncFleetGroup
 from podfleet.kube import Cluster, KubeClient
+from podfleet.kube.bounds import bounded
 from podfleet.model.names import check_namespace
 from podfleet.sync import Fleet, FleetGroup
 
@@ -43,9 +44,11 @@ async def connected(
     """Give a client of the cluster, and the namespace to look in."""
     if namespace is not None:
         check_namespace("--namespace", namespace)
-    client = KubeClient(cluster or Cluster())
+    where = cluster or Cluster()
+    client = KubeClient(where)
     try:
-        connection = await client.connect()
-        yield client, namespace or connection.namespace
+        async with bounded(where, "podfleet"):
+            connection = await client.connect()
+            yield client, namespace or connection.namespace
     finally:
         await client.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
 from types import TracebackType
-from typing import Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from podfleet.errors import ConfigurationError, NotFound
@@ -36,6 +37,7 @@ from podfleet.fleet.tally import Attempt, Tally
 from podfleet.fleet.tend import tend
 from podfleet.fleet.trace import of_pod, span
 from podfleet.kube import Cluster, KubeClient
+from podfleet.kube.bounds import bounded
 from podfleet.manifests import administration
 from podfleet.model import (
     Endpoint,
@@ -63,6 +65,22 @@ from podfleet.scaling import Policy
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["AsyncFleet"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _bounded(
+    call: Callable[Concatenate[AsyncFleet, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[AsyncFleet, _P], Coroutine[Any, Any, _T]]:
+    """End a call that has no timeout of its own when the cluster's is up."""
+
+    @wraps(call)
+    async def within(fleet: AsyncFleet, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        async with bounded(fleet.spec.cluster, f"fleet {fleet.name}: {call.__name__}"):
+            return await call(fleet, *args, **kwargs)
+
+    return cast("Callable[Concatenate[AsyncFleet, _P], Coroutine[Any, Any, _T]]", within)
 
 
 class AsyncFleet:
@@ -177,6 +195,7 @@ class AsyncFleet:
         account = service_account or f"{namespace}/podfleet-{self.name}"
         return administration(self.name, namespace, account, self.spec.rules, self.spec.shared)
 
+    @_bounded
     async def preflight(self) -> tuple[Finding, ...]:
         """Return what would keep this fleet from working; writes nothing.
 
@@ -359,6 +378,7 @@ class AsyncFleet:
             traced.tell(found.attributes)
         return self._handle(found.pod, found.endpoints)
 
+    @_bounded
     async def join(
         self, session: str, *, slots: int = 1, request: str | None = None
     ) -> AsyncFleetServer:
@@ -387,6 +407,7 @@ class AsyncFleet:
             pod = await core.seats.join(session, slots, request)
             return self._handle(pod, await core.exposer.until_exposed(pod), session)
 
+    @_bounded
     async def leave(
         self, session: str, *, slots: int | None = None, request: str | None = None
     ) -> None:
@@ -410,6 +431,7 @@ class AsyncFleet:
             if await core.seats.leave(session, slots, request):
                 core.in_background(core.claims.strike(session))
 
+    @_bounded
     async def find(self, session: str) -> AsyncFleetServer | None:
         """Return the server that was allocated for a session, by whichever replica.
 
@@ -426,6 +448,7 @@ class AsyncFleet:
             return None
         return await self._server(core, pod, fresh=True, session=session)
 
+    @_bounded
     async def get(self, name: str) -> AsyncFleetServer:
         """Return a server by its name.
 
@@ -443,6 +466,7 @@ class AsyncFleet:
             raise self._has_none(core.namespace, name)
         return await self._server(core, pod, fresh=True)
 
+    @_bounded
     async def servers(self, state: ServerState | str | None = None) -> list[AsyncFleetServer]:
         """Return the fleet's servers, oldest first, as the watch shows them.
 
@@ -458,11 +482,13 @@ class AsyncFleet:
         servers = [server for server in servers if wanted in (None, server.state)]
         return sorted(servers, key=lambda server: (server.created, server.name))
 
+    @_bounded
     async def status(self) -> FleetStatus:
         """Return how many servers are in which state, and how fresh that is; asks nobody."""
         core = await self._running()
         return core.status
 
+    @_bounded
     async def rollout_status(self) -> RolloutStatus:
         """Return how far the free servers are with the present template: one request.
 
@@ -471,14 +497,17 @@ class AsyncFleet:
         """
         return await (await self.here().upkeep()).rollout_status()
 
+    @_bounded
     async def pause_rollout(self) -> None:
         """Have no more free servers replaced, by whichever replica, until it is resumed."""
         await (await self.here().upkeep()).hold(True)
 
+    @_bounded
     async def resume_rollout(self) -> None:
         """Go on with a roll-out that was paused."""
         await (await self.here().upkeep()).hold(False)
 
+    @_bounded
     async def roll_out(self) -> None:
         """Make this backend's template the fleet's, though the fleet has had it before.
 
@@ -511,6 +540,7 @@ class AsyncFleet:
             check_seconds("timeout", timeout)
         await self.here().drain(timeout)
 
+    @_bounded
     async def reopen(self) -> None:
         """End a `drain`: the fleet is in service again, in all replicas within seconds.
 
@@ -532,6 +562,7 @@ class AsyncFleet:
         """
         return EventStream(self._events)
 
+    @_bounded
     async def on_event(self, callback: Callable[[FleetEvent], object]) -> Callable[[], None]:
         """Call a function with each event, as `events` tells them, until the fleet is stopped.
 
@@ -595,6 +626,7 @@ class AsyncFleet:
         assert core.replicas is not None
         return await core.replicas.scale(replicas, timeout)
 
+    @_bounded
     async def release(self, server: GameServer | str, *, recycle: bool = False) -> None:
         """End a match: delete its Pod, or keep it for another. Released twice is released once.
 

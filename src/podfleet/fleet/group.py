@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -34,6 +34,7 @@ from podfleet.fleet.pool.weights import Weights
 from podfleet.fleet.tally import Attempt
 from podfleet.fleet.tend import tend
 from podfleet.fleet.trace import span
+from podfleet.kube.bounds import bounded
 from podfleet.kube.progress import follow
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.names import FLEET, SLOTS, check_fleet_name, check_session, check_slots
@@ -206,9 +207,11 @@ class AsyncFleetGroup:
         check_session(session)
         check_request(request)
         with span("join", self._name, session):
-            members = self._members(await self._cores())
-            pod = await Seats(members.claims).join(session, slots, request)
-            return self._handle(pod, await members.of(pod).exposer.until_exposed(pod), session)
+            async with self._bounded("join"):
+                members = self._members(await self._cores())
+                pod = await Seats(members.claims).join(session, slots, request)
+                shown = await members.of(pod).exposer.until_exposed(pod)
+        return self._handle(pod, shown, session)
 
     async def leave(
         self, session: str, *, slots: int | None = None, request: str | None = None
@@ -220,8 +223,10 @@ class AsyncFleetGroup:
         check_session(session)
         check_request(request)
         with span("leave", self._name, session):
-            members = self._members(await self._cores())
-            if await Seats(members.claims).leave(session, slots, request):
+            async with self._bounded("leave"):
+                members = self._members(await self._cores())
+                left = await Seats(members.claims).leave(session, slots, request)
+            if left:
                 self._strike(members, session)
 
     async def find(self, session: str) -> AsyncFleetServer | None:
@@ -231,11 +236,13 @@ class AsyncFleetGroup:
             session: The session.
         """
         check_session(session)
-        members = self._members(await self._cores())
-        pod = await members.claims.find(session)
-        if pod is None:
-            return None
-        return self._handle(pod, await members.of(pod).exposer.shown(pod, fresh=True), session)
+        async with self._bounded("find"):
+            members = self._members(await self._cores())
+            pod = await members.claims.find(session)
+            if pod is None:
+                return None
+            shown = await members.of(pod).exposer.shown(pod, fresh=True)
+        return self._handle(pod, shown, session)
 
     async def release(self, server: GameServer, *, recycle: bool = False) -> None:
         """End a match: see `AsyncFleet.release`.
@@ -303,6 +310,10 @@ class AsyncFleetGroup:
             members = self._members(cores, claim.session)
             found = await asking.allocate(members, claim, wish, deadline, reservation)
         return found, members.of(found.pod)
+
+    def _bounded(self, call: str) -> AbstractAsyncContextManager[None]:
+        """End a call that has no timeout of its own when the cluster's is up."""
+        return bounded(self._fleets[0].spec.cluster, f"group {self._name}: {call}")
 
     async def _cores(self) -> list[Core]:
         return [await fleet.here().start() for fleet in self._fleets]

@@ -32,9 +32,8 @@ from podfleet.kube.progress import follow
 from podfleet.model import FleetStatus, GameServer
 from podfleet.phase import AllocationPhase
 
-__all__ = ["START_TIMEOUT", "Running"]
+__all__ = ["Running"]
 
-START_TIMEOUT = 30.0  # seconds for all that a start takes
 _STOP_PATIENCE = 1.0  # seconds that a start, or a load of credentials, may go on in a stop
 _PHASES = {
     Stage.CREDENTIALS: AllocationPhase.CREDENTIALS,
@@ -158,13 +157,14 @@ class Running:
 
     async def _start(self) -> Core:
         self._progress, self._listing = Progress(), Progress()
+        limit = self._spec.cluster.timeout
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(limit):
                 with follow(self._progress):
                     return await self._connected()
         except TimeoutError:
             words = self._seen()[1]
-            raise TransportError(f"{words}: given up after {START_TIMEOUT:g} s") from None
+            raise TransportError(f"{words}: given up after {limit:g} s") from None
 
     async def _connected(self) -> Core:
         client = KubeClient(self._spec.cluster)
@@ -179,7 +179,7 @@ class Running:
         # A StatefulSet is tended by its own controller.
         upkeep = Upkeep(core) if self._spec.workload is None else None
         try:
-            await core.start(START_TIMEOUT)
+            await core.start(self._spec.cluster.timeout)
         except BaseException:
             await core.stop()
             raise

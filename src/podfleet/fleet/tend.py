@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from podfleet.fleet.running import START_TIMEOUT, Running
+from podfleet.fleet.running import Running
 
 __all__ = ["Tended", "tend", "until_told"]
 
@@ -62,7 +62,7 @@ async def _until_stopped(fleets: Sequence[Tended]) -> None:
     try:
         runnings = [fleet.here() for fleet in fleets]
         for running in runnings:
-            await running.start(START_TIMEOUT)
+            await running.start()
         for running in runnings:
             await running.stopped.wait()
     finally:

@@ -106,6 +106,8 @@ class Cluster:
             (server, credentials, TLS), over connections of podfleet's own.
         namespace: The namespace to use where the caller names none; by default the context's,
             or the service account's.
+        timeout: Seconds within which each call ends that takes no ``timeout=`` of its own, such
+            as ``start``, ``find`` and ``release``.
 
     Raises:
         ConfigurationError: A wrong argument, or arguments that exclude each other.
@@ -120,6 +122,7 @@ class Cluster:
     in_cluster: bool = field(default=False)
     client: Any = field(default=None, repr=False)
     namespace: str | None = field(default=None)
+    timeout: float = field(default=30.0)
 
     @kubeconfig.validator
     def _check_kubeconfig(self, _: Attribute[Any], value: object) -> None:
@@ -142,6 +145,14 @@ class Cluster:
     def _check_namespace(self, _: Attribute[Any], value: object) -> None:
         if value is not None:
             check_namespace("Cluster.namespace", value)
+
+    @timeout.validator
+    def _check_timeout(self, _: Attribute[Any], value: object) -> None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and 0 < value < math.inf):  # type: ignore[operator]
+            raise ConfigurationError(
+                "Cluster.timeout", value, "must be a number of seconds, over 0"
+            )
 
     @client.validator
     def _check_client(self, _: Attribute[Any], value: Any) -> None:
