@@ -12,20 +12,28 @@ from podfleet import (
     AllocationError,
     AlreadyExists,
     AsyncFleet,
+    Cluster,
     ConfigurationError,
     Fleet,
     FleetGroup,
     GameServer,
+    GameServerTemplate,
     HeadlessDNS,
+    Invalid,
     NodePortPerPod,
     NotFound,
+    ServerState,
     StatefulSet,
+    wait_gone,
+    wait_ready,
 )
+from podfleet.exposure import Resource
 from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Candidate, Claim
 from podfleet.fleet.claiming.registration import lease
 from podfleet.kube.paths import object_path, pods, pointer
 from podfleet.model.names import FLEET, SESSION, STATE, registration_name
+from podfleet.model.rules import Rule
 from podfleet.testing import Fault
 from podfleet.testing.proxy import FaultyApi
 from tests.cluster.fixtures import Backend
@@ -166,6 +174,9 @@ def test_names_that_no_pod_can_have_are_refused_before_any_request(
                 with pytest.raises(ConfigurationError) as caught:
                     call(name)
                 assert (caught.value.field, caught.value.value) == (field, name)
+            for wait in (wait_ready, wait_gone):
+                with pytest.raises(ConfigurationError, match=r"^pod: "):
+                    wait(name, namespace=backend.namespace, cluster=Cluster(kubeconfig=api.path))
         for reservation in ("arena-1", 5, object()):
             with pytest.raises(ConfigurationError, match=r"^reservation: "):
                 fleet.allocate(reservation=reservation)  # type: ignore[arg-type]
@@ -272,6 +283,7 @@ def test_a_server_that_ceases_to_be_the_fleets(world: World, to: str | None) -> 
             (free,) = await fleet.servers("ready")
             world.blind()
             names = [one.name for one in taken]
+            others = {one.name for one in await fleet.servers()} - set(names)
             for name in (*names, free.name):
                 cede(name)
             world.api.seen.clear()
@@ -285,7 +297,7 @@ def test_a_server_that_ceases_to_be_the_fleets(world: World, to: str | None) -> 
             for server in taken:
                 with pytest.raises(NotFound):
                     await fleet.get(server.name)
-            assert [one.name for one in await fleet.servers()] == [free.name]
+            assert {one.name for one in await fleet.servers()} == others
             allocating = asyncio.create_task(fleet.allocate("match-5", timeout=60))
             await eventually_async(lambda: free.name not in core.store.names)
             world.see()
@@ -375,6 +387,8 @@ def test_a_mistake_above_the_guard_sends_nothing(crowded: World) -> None:
                 for call in calls:
                     with pytest.raises((NotFound, ConfigurationError)):
                         await call
+                if pod is not elsewhere:  # its name is the server's
+                    await core.abandon(pod["metadata"]["name"], Claim())
                 for step in (protocol.Take(pod, 1), protocol.Fence(pod)):
                     assert await core.claims.carry_out(step, Claim()) is None
             for pod in (crowded.pod("other-1"), elsewhere):
@@ -384,3 +398,74 @@ def test_a_mistake_above_the_guard_sends_nothing(crowded: World) -> None:
             assert mine["metadata"]["uid"] == own.uid
 
     asyncio.run(play())
+
+
+class Bare(HeadlessDNS):
+    """Makes objects without a label, as a strategy of a user's own may."""
+
+    def server_objects(self, pod: Any, template: GameServerTemplate) -> tuple[Resource, ...]:
+        return (self._service(pod["metadata"]["name"]),)
+
+    def shared_objects(self, fleet: str, template: GameServerTemplate) -> tuple[Resource, ...]:
+        return (*super().shared_objects(fleet, template), self._service("everywhere"))
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (*super().rules(), Rule("", ("services",), ("get", "create", "patch")))
+
+    @staticmethod
+    def _service(name: str) -> Resource:
+        spec = {"selector": {"app": "x"}, "ports": [{"port": 80, "protocol": "TCP"}]}
+        metadata = {"name": name}
+        return Resource(
+            "services",
+            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec},
+        )
+
+
+@pytest.mark.only("embedded", "a real cluster takes the same requests")
+def test_whatever_a_fleet_makes_has_its_label(backend: Backend) -> None:
+    with make(Fleet, backend, exposure=Bare(), ready=1) as fleet:
+        server = fleet.allocate("match-1", timeout=60)
+        eventually(lambda: fleet.status().servers[ServerState.READY])
+        for api_version, plural in (
+            *(("v1", "pods"), ("v1", "services")),
+            ("coordination.k8s.io/v1", "leases"),
+        ):
+            made = backend.objects(api_version, plural)
+            assert len(made) >= 2
+            assert {one["metadata"]["labels"].get(FLEET) for one in made} == {"arena"}
+        assert server.name in {one["metadata"]["name"] for one in backend.objects("v1", "services")}
+
+
+@pytest.mark.only("embedded", "the proxy answers")
+def test_a_write_that_is_refused_for_good_is_not_repeated(world: World) -> None:
+    backend = world.backend
+    with make(Fleet, backend) as fleet:
+        server = fleet.allocate("match-1", timeout=60)
+        world.api.fail(Fault("PATCH", "/pods/", status=422, times=10_000))
+        world.api.seen.clear()
+        with pytest.raises(Invalid):
+            fleet.release(server, recycle=True)
+        assert len(world.writes(server.name)) <= 3
+        world.api.faults.clear()
+    workload = StatefulSet(name="legacy", adopt=True)
+    adopting = make(Fleet, backend, workload=workload, exposure=HeadlessDNS())
+    labels = {"app": "legacy"}
+    pod = {"containers": [{"name": "game", "image": backend.cluster.image}]}
+    spec = {
+        "serviceName": "legacy",
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    metadata = {"name": "legacy", "namespace": backend.namespace}
+    kind = {"apiVersion": "apps/v1", "kind": "StatefulSet"}
+    backend.cluster.create({**kind, "metadata": metadata, "spec": spec})
+    eventually(lambda: backend.objects("apps/v1", "statefulsets")[0]["status"].get("readyReplicas"))
+    for path in ("/statefulsets/legacy", "/pods/legacy-0"):
+        world.api.fail(Fault("PATCH", path, status=422, times=10_000))
+        world.api.seen.clear()
+        with pytest.raises(Invalid):
+            adopting.start()
+        assert len(world.writes(path)) <= 5  # its controller may write meanwhile
+        world.api.faults.clear()

@@ -55,13 +55,28 @@ class SharedObjects:
             fresh: Read them now: a load balancer's address may have come.
         """
         if self._shown is None or fresh:
-            self._shown = tuple(
-                [
-                    await self._client.get(_path(resource.plural, wanted, one=True))
-                    for resource, wanted in self._resources
-                ]
-            )
+            self._shown = tuple([await self._shown_now(*each) for each in self._resources])
         return self._shown
+
+    async def _shown_now(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
+        found = await self._client.get(_path(resource.plural, wanted, one=True))
+        if wrong := self._not_ours(resource, wanted, found):
+            raise wrong
+        return found
+
+    def _not_ours(
+        self, resource: Resource, wanted: dict[str, Any], found: Manifest
+    ) -> ConfigurationError | None:
+        """Return what to tell if an object is somebody else's, and not what the fleet needs."""
+        wrong = list(differences(wanted.get("spec", {}), found.get("spec", {})))
+        if not wrong or (self._guard.owns(found) and not resource.exists):
+            return None
+        return ConfigurationError(
+            "Fleet.exposure",
+            self._spec.exposure,
+            f"{_words(wanted)} is not this fleet's, and not as it needs it "
+            f"({'; '.join(wrong)}): rename the fleet, or remove that object",
+        )
 
     async def _require(self, api: str) -> None:
         try:
@@ -82,16 +97,10 @@ class SharedObjects:
                     "Fleet.exposure", self._spec.exposure, f"there is no {_words(wanted)}: make it"
                 ) from error
             return await self._make(resource, wanted)
-        wrong = list(differences(wanted.get("spec", {}), found.get("spec", {})))
-        if not wrong:
+        if wrong := self._not_ours(resource, wanted, found):
+            raise wrong
+        if not any(differences(wanted.get("spec", {}), found.get("spec", {}))):
             return found
-        if resource.exists or not self._guard.owns(found):
-            raise ConfigurationError(
-                "Fleet.exposure",
-                self._spec.exposure,
-                f"{_words(wanted)} is not this fleet's, and not as it needs it "
-                f"({'; '.join(wrong)}): rename the fleet, or remove that object",
-            )
         return await self._correct(resource, wanted, found)
 
     async def _make(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:

@@ -2,7 +2,7 @@
 
 from podfleet.kube.client import KubeClient
 from podfleet.kube.cluster import Cluster, Connection
-from podfleet.kube.guard import Guard
+from podfleet.kube.guard import Guard, written_since
 from podfleet.kube.progress import Progress, Stage
 from podfleet.kube.reflector import Reflector
 from podfleet.kube.store import Change, Store
@@ -17,4 +17,5 @@ __all__ = [
     "Reflector",
     "Stage",
     "Store",
+    "written_since",
 ]

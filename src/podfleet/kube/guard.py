@@ -8,18 +8,25 @@ fleet's since it was read is refused by the API server, in the same request.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from podfleet.errors import AlreadyExists, ConfigurationError, Conflict, Invalid, NotFound
+from podfleet.errors import (
+    AlreadyExists,
+    ApiError,
+    ConfigurationError,
+    Conflict,
+    Invalid,
+    NotFound,
+)
 from podfleet.kube.client import KubeClient
 from podfleet.kube.paths import member, pointer
+from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, name_of, uid_of
 from podfleet.model.names import FLEET
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "written_since"]
 
 _LABEL = pointer("metadata", "labels", FLEET)
 _UID = pointer("metadata", "uid")
@@ -142,7 +149,7 @@ class Guard:
         """
         if shown["metadata"].get("namespace") != self._namespace or FLEET in labels_of(shown):
             raise self._foreign(shown)
-        version = _test(_VERSION, shown["metadata"]["resourceVersion"])
+        version = _test(_VERSION, _version(shown))
         return await self._write(collection, shown, [version, *operations], done)
 
     async def delete(self, collection: str, shown: Manifest) -> bool:
@@ -163,7 +170,7 @@ class Guard:
         return await self._client.delete(
             member(collection, name_of(shown)),
             uid=uid_of(shown),
-            version=shown["metadata"]["resourceVersion"],
+            version=_version(shown),
         )
 
     async def delete_while(
@@ -179,7 +186,7 @@ class Guard:
         Returns:
             Whether it was deleted.
         """
-        pause = _AGAIN[0]
+        backoff = Backoff(_AGAIN)
         while True:
             try:
                 return await self.delete(collection, shown)
@@ -189,8 +196,7 @@ class Guard:
             if now is None or uid_of(now) != uid_of(shown) or not holds(now):
                 return False
             shown = now
-            await asyncio.sleep(pause)
-            pause = min(_AGAIN[1], pause * 2)
+            await backoff.wait()
 
     def taken(self, what: str, advice: str) -> AlreadyExists:
         """Return what to tell of a name that an object has which is not the fleet's.
@@ -237,6 +243,21 @@ class Guard:
     @property
     def _words(self) -> str:
         return " or ".join(self._fleets)
+
+
+def written_since(error: ApiError, shown: Manifest) -> bool:
+    """Return whether a refused write may have lost a race: to try it again is of use.
+
+    Args:
+        error: The refusal of a patch.
+        shown: The object, as it was when the patch was made.
+    """
+    found = error.found
+    return found is None or found["metadata"]["resourceVersion"] != _version(shown)
+
+
+def _version(shown: Manifest) -> str:
+    return str(shown["metadata"]["resourceVersion"])
 
 
 def _test(path: str, value: object) -> Mapping[str, Any]:

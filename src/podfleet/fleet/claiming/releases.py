@@ -11,8 +11,9 @@ import logging
 from podfleet.errors import Conflict, Invalid, NotFound
 from podfleet.fleet.claiming.claim import free_again, recycle
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import Guard, Store
+from podfleet.kube import Guard, Store, written_since
 from podfleet.kube.paths import pods
+from podfleet.kube.retry import Backoff
 from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, name_of, uid_of
@@ -22,6 +23,8 @@ from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots
 
 __all__ = ["Releases"]
+
+_AGAIN = (0.02, 1.0)  # seconds, doubled, until a server is looked at again that was written since
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +59,19 @@ class Releases:
         seen = self._store.get(name_of(pod))
         if seen is None or seen["metadata"].get("deletionTimestamp"):  # perhaps only skipped
             seen = await self._read(pod)
+        backoff = Backoff(_AGAIN, free=1)  # what the watch has shown may be old
         while seen is not None and _is_same(seen, pod):
             try:
                 session = await self._end(seen, keep=keep)
                 self._tell(seen)
                 return session
-            except (Conflict, Invalid, NotFound):  # written since it was seen, or gone
-                seen = await self._read(pod)
+            except Invalid as error:
+                if not written_since(error, seen):
+                    raise  # it refuses what was to be written
+            except (Conflict, NotFound):  # written since it was seen, or gone
+                pass
+            await backoff.wait()
+            seen = await self._read(pod)
         return None
 
     async def named(self, name: str) -> Manifest | None:

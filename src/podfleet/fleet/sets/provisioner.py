@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from podfleet.errors import AlreadyExists, ConfigurationError, Invalid, NotFound
 from podfleet.fleet.sets.ordinals import is_outdated
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import Guard, KubeClient, Store
+from podfleet.kube import Guard, KubeClient, Store, written_since
 from podfleet.kube.paths import member, object_path, pods, pointer
+from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, uid_of
 from podfleet.model.names import FLEET, STATE
@@ -18,7 +18,7 @@ from podfleet.model.workload import StatefulSet
 
 __all__ = ["Provisioner"]
 
-_PAUSE = 0.05  # seconds until a set is looked at again that was written meanwhile
+_PAUSE = (0.05, 1.0)  # seconds until a set is looked at again that was written meanwhile
 
 _FLEET = pointer("metadata", "labels", FLEET)
 _STATE = pointer("metadata", "labels", STATE)
@@ -94,12 +94,22 @@ class Provisioner:
         )
 
     async def _adopt(self, found: Manifest) -> Manifest:
-        if not self._workload.adopt or FLEET in labels_of(found):
-            advice = (
-                "another name"
-                if self._workload.adopt
-                else "adopt=True to take it over, or another name"
-            )
+        """Make it the fleet's, though another replica or its controller writes to it meanwhile."""
+        backoff = Backoff(_PAUSE)
+        while not self._guard.owns(found):
+            try:
+                return await self._adopt_once(found)
+            except Invalid as error:
+                if not written_since(error, found):
+                    raise
+            await backoff.wait()
+            found = await self._read()
+        return found
+
+    async def _adopt_once(self, found: Manifest) -> Manifest:
+        adopt = self._workload.adopt
+        if not adopt or FLEET in labels_of(found):
+            advice = "another name" if adopt else "adopt=True to take it over, or another name"
             raise ConfigurationError(
                 "StatefulSet.name",
                 self._name,
@@ -118,20 +128,15 @@ class Provisioner:
                 "value": {**labels_of(found), FLEET: self._spec.name},
             },
         ]
-        try:
-            return await self._guard.adopt(self._sets, found, patch, done=self._guard.owns)
-        except Invalid:  # written meanwhile: by another replica that adopts it, or its controller
-            return await self._adopt_again()
-
-    async def _adopt_again(self) -> Manifest:
-        found = await self._read()
-        if self._guard.owns(found):
-            return found
-        await asyncio.sleep(_PAUSE)
-        return await self._adopt(found)
+        return await self._guard.adopt(self._sets, found, patch, done=self._guard.owns)
 
     async def _stamp(self, found: Manifest) -> None:
         """Give the Pods that ran before the labels that later ones are born with."""
+        backoff = Backoff(_PAUSE)
+        while not await self._stamp_once(found):
+            await backoff.wait()  # they are written meanwhile: look at all again
+
+    async def _stamp_once(self, found: Manifest) -> bool:
         matching = found["spec"]["selector"].get("matchLabels") or {}
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in matching.items())}
         for pod in (await self._client.get(pods(self._namespace), query))["items"]:
@@ -146,7 +151,9 @@ class Provisioner:
                 stamped = await self._guard.adopt(
                     pods(self._namespace), pod, patch, done=self._guard.owns
                 )
-            except (Invalid, NotFound):
-                return await self._stamp(found)  # written meanwhile: look at all again
+            except (Invalid, NotFound) as error:
+                if not written_since(error, pod):
+                    raise
+                return False
             self._store.observe(stamped)
-        return None
+        return True
