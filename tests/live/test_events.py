@@ -129,14 +129,17 @@ def test_a_pod_that_is_removed_behind_the_fleets_back(backend: Backend, grace: i
 def test_an_evicted_server_is_lost(backend: Backend) -> None:
     with make(Fleet, backend) as fleet, telling(fleet) as told:
         server = fleet.allocate("red", timeout=60)
-        evict(backend, server.name)
+        evict(backend, server.name, told)
         event = told.until(LOST, "red")
         assert event.reason == "EvictionByEvictionAPI: Eviction API: evicting"
+        assert event.diagnosis is not None
+        assert event.diagnosis.reason == "EvictionByEvictionAPI"
+        assert event.diagnosis.log  # it is read while the Pod is there
         eventually(lambda: fleet.find("red") is None)
         assert told.of("red") == [ALLOCATED, LOST]
 
 
-def evict(backend: Backend, name: str) -> None:
+def evict(backend: Backend, name: str, told: Told) -> None:
     """Have the cluster take a server, in spite of its budget."""
     if backend.cluster.local is None:
         (budget,) = backend.objects("policy/v1", "poddisruptionbudgets")
@@ -158,6 +161,7 @@ def evict(backend: Backend, name: str) -> None:
         f"{object_path('v1', 'pods', backend.namespace, name)}/status",
         {"op": "add", "path": "/status/conditions/-", "value": condition},
     )
+    told.until(LOST, "red")  # a process that runs here ends in no time
     backend.delete("pods", name)
 
 

@@ -119,6 +119,28 @@ def test_a_process_that_is_restarted_in_a_match(backend: Backend) -> None:
         assert set(told.of("red")[1:]) == {RESTARTED}
 
 
+def test_a_liveness_probe_that_fails_in_a_match_is_told(backend: Backend) -> None:
+    asks = {"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1}
+    game = {"name": "server", "livenessProbe": {**asks, "failureThreshold": 4}}
+    spec = {"containers": [game], "restartPolicy": "Always", "terminationGracePeriodSeconds": 1}
+    shape = template(backend, pod={"spec": spec}, env={"NEVER_READY": "1"})
+    with make(Fleet, backend, template=shape) as fleet, telling(fleet) as told:
+        fleet.allocate("red", timeout=60)
+        event = told.until(RESTARTED, "red")
+        assert event.diagnosis is not None
+        assert event.diagnosis.reason == "Unhealthy"
+        assert "its liveness probe failed" in event.reason
+        assert event.diagnosis.events
+
+
+def test_a_server_that_has_ended_is_not_recycled(backend: Backend) -> None:
+    with make(Fleet, backend, template=crowded(backend, EXIT_AFTER="3")) as fleet:
+        server = fleet.allocate("red", timeout=60)
+        eventually(lambda: fleet.get(server.name).state is ServerState.ENDED, 60)
+        fleet.release(server, recycle=True)
+        eventually(lambda: backend.pods() == [], 20)  # the reaper would take it after 30 s
+
+
 @pytest.mark.parametrize("probe", [True, b"hello"])
 def test_a_server_that_ends_while_it_is_dialed_is_told_at_once(
     backend: Backend, probe: bool | bytes

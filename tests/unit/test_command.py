@@ -10,9 +10,11 @@ import pytest
 from rich.console import ConsoleDimensions
 
 from podfleet import ConfigurationError, FleetStatus, GameServer, PodfleetError, ServerState, errors
+from podfleet.cli.describe import words
 from podfleet.cli.exits import exit_code
 from podfleet.cli.health import illness
 from podfleet.cli.load import load
+from podfleet.cli.servers import as_json, table
 from podfleet.cli.top import Recent, view
 
 GOOD = """
@@ -173,6 +175,32 @@ def test_top_has_room_for_servers_however_many_nodes_and_fleets_there_are() -> N
         "... and 94 more",
     ]
     assert len(view(servers, Recent(), now).splitlines()) == 3 * 101 + 2
+
+
+def test_a_server_in_doubt_is_shown_as_such() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    server = GameServer(
+        name="arena-1",
+        namespace="games",
+        uid="uid",
+        state=ServerState.ALLOCATED,
+        node="node-a",
+        session="match-1",
+        endpoints=(),
+        created=now - timedelta(hours=1),
+        allocated=now - timedelta(minutes=10),
+        labels={"podfleet.dev/fleet": "arena"},
+        annotations={},
+        restarts=2,
+        unreachable_since=now - timedelta(minutes=3),
+    )
+    assert "  allocated?  " in table([server], now)
+    assert "  allocated?  " in view([server], Recent(), now)
+    told = words(server, None, now).splitlines()
+    assert "Its process was restarted 2 times." in told
+    assert "Its node has not reported for 3m: it may be gone, or run on unseen." in told
+    shown = as_json(server)
+    assert (shown["restarts"], shown["unreachable_since"]) == (2, "2026-11-24T11:57:00+00:00")
 
 
 def test_the_library_does_not_import_the_command() -> None:

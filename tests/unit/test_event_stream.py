@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
-from podfleet import FleetEvent
+from podfleet import Diagnosis, FleetEvent, TransportError
 from podfleet.fleet.events.stream import Events, EventStream
+from podfleet.fleet.events.witness import Witness
 from podfleet.kube import Store
+from podfleet.model import Manifest
+from podfleet.model.container import Run
 from podfleet.model.event import EventKind
 from podfleet.model.names import ALLOCATED_AT
 from podfleet.model.slots import sessions_of
@@ -17,8 +20,10 @@ from tests.unit.test_events import (
     RELEASED,
     Watched,
     allocated,
+    ended,
     kinds,
     server,
+    silent_node,
 )
 
 
@@ -91,6 +96,84 @@ def test_a_pod_that_makes_no_sense_stops_nobody(caplog: pytest.LogCaptureFixture
 
     asyncio.run(play())
     assert "arena-0: no event of what makes no sense" in caplog.text
+
+
+class Reader:
+    """Reads what is said of a Pod, when the test lets it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, pod: Manifest, known: Diagnosis, run: Run | None) -> Diagnosis:
+        name = pod["metadata"]["name"]
+        self.asked.append(name)
+        may = self.may.setdefault(name, asyncio.Event())
+        await may.wait()
+        if name == "unreadable":
+            raise TransportError("no route")
+        return known.with_evidence(events=(), log=(f"last words of {name}",))
+
+
+def test_an_end_waits_for_its_log_and_other_servers_do_not() -> None:
+    watched, reader = Watched(), Reader()
+
+    async def play() -> None:
+        events = Events(watched.store, Witness(reader))
+
+        async def begin() -> Events:
+            return events
+
+        streams = [EventStream(begin) for _ in range(2)]
+        readers = [asyncio.create_task(read(one)) for one in streams]
+        await asyncio.sleep(0)  # they have begun
+        names = ("slow", "quick", "unreadable", "never")
+        for name in names:
+            watched.show(allocated(None, name, name=name, uid=name))
+        for name in names:
+            watched.show(allocated(ended(3), name, name=name, uid=name))
+            watched.show(server(sessions={}, name=name, uid=f"{name}2"))
+        await asyncio.sleep(0)
+        for name in ("quick", "unreadable", "slow"):
+            reader.may[name].set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        events.stop()
+        for told in await asyncio.gather(*readers):
+            lost = [event for event in told if event.kind is LOST]
+            assert [event.session for event in lost] == ["quick", "unreadable", "slow", "never"]
+            said = [event.diagnosis.log for event in lost if event.diagnosis]
+            assert said == [("last words of quick",), (), ("last words of slow",), ()]
+            assert all(event.diagnosis and event.diagnosis.exit_code == 3 for event in lost)
+            for name in names:  # in order for each server
+                own = [one.kind for one in told if one.server and one.server.name == name]
+                assert own == [ALLOCATED, LOST, READY]
+        assert sorted(reader.asked) == sorted(names)  # once for all who listen
+
+    asyncio.run(play())
+
+
+def test_nothing_is_read_while_nobody_listens_nor_of_a_silent_node() -> None:
+    watched, reader = Watched(), Reader()
+
+    async def play() -> None:
+        events = Events(watched.store, Witness(reader))
+
+        async def begin() -> Events:
+            return events
+
+        watched.show(allocated(None, "blue", name="early", uid="e"))
+        watched.show(allocated(ended(3), "blue", name="early", uid="e"))
+        watched.remove(allocated(None, "blue", name="early", uid="e"))
+        telling = asyncio.create_task(read(EventStream(begin)))
+        await asyncio.sleep(0)  # it has begun
+        watched.show(allocated(silent_node()))
+        watched.show(allocated(silent_node(), going=True))
+        events.stop()
+        assert [one.kind for one in await telling][-1] is LOST
+        assert reader.asked == []
+
+    asyncio.run(play())
 
 
 async def read(stream: EventStream) -> list[FleetEvent]:

@@ -450,6 +450,12 @@ PODS: list[Callable[[], Json]] = [
     lambda: evicted("False"),
     lambda: ended(0),
     lambda: ended(3),
+    lambda: beside(terminated(0), RUNNING),
+    lambda: beside(terminated(3), RUNNING),
+    lambda: beside(RUNNING, terminated(1)),
+    lambda: run(1),
+    lambda: run(1, terminated(3, containerID="c://1")),
+    lambda: run(2, None, terminated(3, containerID="c://1")),
 ]
 SHOWN = st.fixed_dictionaries(
     {

@@ -18,6 +18,7 @@ from podfleet.errors import (
     Exhausted,
     FleetDraining,
     ServerFailed,
+    ServerUnreachable,
 )
 
 __all__ = ["SECONDS", "Attempt", "Counts", "Purpose", "Removal", "Result", "Tally", "result_of"]
@@ -37,6 +38,7 @@ class Result(Enum):
     EXHAUSTED = "exhausted"
     CONTENDED = "contended"
     DRAINED = "drained"
+    UNREACHABLE = "unreachable"
     FAILED = "failed"
     CANCELLED = "cancelled"
     ERROR = "error"
@@ -67,6 +69,7 @@ _RESULTS = (
     (Exhausted, Result.EXHAUSTED),
     (Contended, Result.CONTENDED),
     (FleetDraining, Result.DRAINED),
+    (ServerUnreachable, Result.UNREACHABLE),
     (ServerFailed, Result.FAILED),
     (Exception, Result.ERROR),
 )

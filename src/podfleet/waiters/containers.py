@@ -146,8 +146,13 @@ def crash(
     return evolve(diagnosis, exit_code=number(ended, "exitCode"))
 
 
-def last_exit(pod: Manifest) -> Diagnosis | None:
-    """Return what ended the server's latest run that has ended; ``None`` if none has."""
+def last_exit(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
+    """Return what ended the server's latest run that has ended; ``None`` if none has.
+
+    Args:
+        pod: The Pod.
+        events: Its events, if they were read.
+    """
     for one in containers(pod):
         if one.is_server:
             ended = mapping(one.status, "state", "terminated") or mapping(
@@ -155,7 +160,8 @@ def last_exit(pod: Manifest) -> Diagnosis | None:
             )
             if ended:
                 reason = text(ended, "reason") or "Error"
-                return crash(one, ended, reason=reason, final=has_ended(pod))
+                said = about(events, one.name)
+                return crash(one, ended, said, reason=reason, final=has_ended(pod))
     return None
 
 

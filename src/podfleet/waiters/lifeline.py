@@ -27,12 +27,16 @@ class Lifeline:
         client: Reads events and logs, once the Pod has failed.
         store: A store that a reflector keeps.
         pod: The Pod: it was ready.
+        in_match: Whether a match runs there, which only the end of its server ends.
     """
 
-    def __init__(self, client: KubeClient, store: Store, pod: Manifest) -> None:
+    def __init__(
+        self, client: KubeClient, store: Store, pod: Manifest, *, in_match: bool = False
+    ) -> None:
         self._client = client
         self._store = store
         self._pod = pod
+        self._in_match = in_match
         self._watching: asyncio.Task[None] | None = None
         self._is_cut = False
 
@@ -45,7 +49,7 @@ class Lifeline:
         self._timer = asyncio.get_running_loop().call_later(_BEGINS, self._begin)
 
     def _begin(self) -> None:
-        watching = until_failed(self._client, self._store, self._pod)
+        watching = until_failed(self._client, self._store, self._pod, in_match=self._in_match)
         self._watching = asyncio.get_running_loop().create_task(watching)
         self._watching.add_done_callback(self._cut)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from podfleet.errors import ApiError, NotFound, PodfleetError, ServerFailed
 from podfleet.kube import KubeClient, Store
@@ -14,6 +14,7 @@ from podfleet.kube.paths import object_path, pods
 from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.model.container import Run, container_name, container_status, has_ended
 from podfleet.model.manifest import name_of, namespace_of, uid_of
+from podfleet.waiters.containers import last_exit
 from podfleet.waiters.diagnosis import diagnose
 from podfleet.waiters.evidence import crashed_container, warnings
 from podfleet.waiters.lenient import mapping, text
@@ -33,6 +34,8 @@ __all__ = [
 
 DEFAULT_GRACE = 10.0
 """Seconds that a failure which the cluster retries (a pull, a crash) is given to mend."""
+
+_T = TypeVar("_T")
 
 _LOG_LINES = 20
 _TRIES = 3
@@ -82,7 +85,12 @@ async def until_ready(
 
 
 async def until_failed(
-    client: KubeClient, store: Store, pod: Manifest, *, grace: float = DEFAULT_GRACE
+    client: KubeClient,
+    store: Store,
+    pod: Manifest,
+    *,
+    grace: float = DEFAULT_GRACE,
+    in_match: bool = False,
 ) -> NoReturn:
     """Wait until a Pod that was ready ends, fails or goes; cancel it when nobody cares any more.
 
@@ -91,6 +99,7 @@ async def until_failed(
         store: A store that a reflector keeps.
         pod: The Pod.
         grace: Seconds that a retried failure is given.
+        in_match: Only the end of its server counts: a match need not be ready, and may begin anew.
 
     Raises:
         ServerFailed: It did; `is_deleted` tells whether somebody deleted it.
@@ -107,7 +116,7 @@ async def until_failed(
             if diagnosis is not None:
                 if mapping(now, "metadata").get("deletionTimestamp") and not has_ended(now):
                     raise await _failure(client, now, _GONE)
-                if patience.is_over(diagnosis):
+                if has_ended(now) if in_match else patience.is_over(diagnosis):
                     raise await _failure(client, now, diagnosis)
             await patience.wait_for(changed)
 
@@ -159,17 +168,25 @@ async def with_evidence(
         diagnosis: What is known of how it ended.
         run: The run of the server's process whose log it is; by default the container's that
             crashed, else the server's.
+
+    Returns:
+        The diagnosis; what ended the server's process in other words if the warnings tell: a probe.
     """
-    events: Sequence[Manifest] = ()
-    log: tuple[str, ...] = ()
-    with suppress(PodfleetError):
-        events = await events_of(client, pod)
-    with suppress(PodfleetError):
-        if run is None:
-            log = await log_tail(client, pod, or_server=True)
-        else:
-            log = await _log_of(client, pod, run)
+    said = log_tail(client, pod, or_server=True) if run is None else _log_of(client, pod, run)
+    # At once: the Pod may be on its way out.
+    log, events = await asyncio.gather(_or_nothing(said), _or_nothing(events_of(client, pod)))
+    closer = last_exit(pod, events)
+    known = (diagnosis.container, diagnosis.exit_code)
+    if closer is not None and (closer.container, closer.exit_code) == known:
+        diagnosis = closer
     return diagnosis.with_evidence(events=warnings(events), log=log)
+
+
+async def _or_nothing(reading: Awaitable[Sequence[_T]]) -> tuple[_T, ...]:
+    try:
+        return tuple(await reading)
+    except PodfleetError:
+        return ()
 
 
 def ended_run(pod: Manifest) -> Run | None:

@@ -37,6 +37,7 @@ from podfleet.model.manifest import name_of
 from podfleet.model.names import FLEET
 from podfleet.model.slots import sessions_of
 from podfleet.phase import AllocationPhase
+from podfleet.waiters.lifeline import Lifeline
 
 __all__ = ["Allocation"]
 
@@ -159,9 +160,10 @@ class Allocation:
         core = self._members.of(pod)
         core.free.choice.won()
         hand = self._hand
-        if hand is None or hand.pod is None or name_of(pod) != name_of(hand.pod):
-            return pod, await core.exposer.until_exposed(pod, fresh=True)
-        return pod, await hand.exposed_by_claim(pod)
+        async with Lifeline(core.client, core.store, pod, in_match=True):
+            if hand is None or hand.pod is None or name_of(pod) != name_of(hand.pod):
+                return pod, await core.exposer.until_exposed(pod, fresh=True)
+            return pod, await hand.exposed_by_claim(pod)
 
     async def _carry_out(self, step: protocol.Step) -> Any:
         match step:

@@ -7,7 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from podfleet.errors import AllocationTimeout
+from podfleet.errors import AllocationTimeout, ServerFailed
 from podfleet.fleet.claiming.allocation import Allocation
 from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.claiming.deadline import Deadline
@@ -20,6 +20,7 @@ from podfleet.log import about
 from podfleet.model import Endpoint, GameServer, Manifest
 from podfleet.model.manifest import name_of
 from podfleet.phase import AllocationPhase
+from podfleet.waiters.lifeline import Lifeline
 
 __all__ = ["Allocated", "Asking"]
 
@@ -106,7 +107,11 @@ async def _found(members: Members, session: str, deadline: Deadline) -> Allocate
             if pod is None:
                 return None
             # Its Service or route may have been deleted behind our back.
-            endpoints = await members.of(pod).exposer.until_exposed(pod, fresh=True)
+            core = members.of(pod)
+            async with Lifeline(core.client, core.store, pod, in_match=True):
+                endpoints = await core.exposer.until_exposed(pod, fresh=True)
+    except ServerFailed:
+        return None  # its match is over
     except TimeoutError:
         raise timed_out(
             deadline,

@@ -16,6 +16,7 @@ from podfleet.kube.paths import pods
 from podfleet.kube.retry import Backoff
 from podfleet.log import about
 from podfleet.model import Manifest
+from podfleet.model.container import has_ended
 from podfleet.model.manifest import annotations_of, name_of, uid_of
 from podfleet.model.names import CLAIM, SESSION
 from podfleet.model.readable import unreadable_pod
@@ -104,9 +105,10 @@ class Releases:
             await self._write(seen, free_again(seen), ClaimState.RESERVED)
             return None
         # A time limit cannot be taken back: it would end the next match. Nor is a server kept that
-        # cannot be read: nobody would get it.
-        keep = keep and unreadable_pod(seen) is None
-        if keep and state is ClaimState.ALLOCATED and "activeDeadlineSeconds" not in seen["spec"]:
+        # has ended, or that cannot be read: nobody would get it.
+        may_stay = "activeDeadlineSeconds" not in seen["spec"] and not has_ended(seen)
+        keep = keep and may_stay and unreadable_pod(seen) is None
+        if keep and state is ClaimState.ALLOCATED:
             await self._write(seen, recycle(seen, self._spec.template), ClaimState.ALLOCATED)
             return annotations_of(seen).get(SESSION)
         await self._guard.delete(self._pods, seen)

@@ -88,4 +88,8 @@ def told(event: FleetEvent, reading: asyncio.Task[Diagnosis]) -> FleetEvent:
     """Return an event with what was read about it, if reading it has come to an end."""
     if not reading.done() or reading.cancelled() or reading.exception() is not None:
         return event
-    return evolve(event, diagnosis=reading.result())
+    found, known = reading.result(), event.diagnosis
+    reason = event.reason
+    if known is not None and found.summary != known.summary:
+        reason = reason.replace(known.summary, found.summary)
+    return evolve(event, diagnosis=found, reason=reason)
