@@ -125,6 +125,7 @@ class ApiError(PodfleetError):
             podfleet does not know.
         refused_by: The name of the webhook, policy or quota that it came from; else empty.
         found: The object as it is, where a write of it was refused and it was looked at.
+        unsure: Whether an earlier try of the same write got no answer: it may be carried out yet.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class ApiError(PodfleetError):
         self.plugin = plugin
         self.refused_by = refused_by
         self.found: Mapping[str, Any] | None = None
+        self.unsure = False
 
 
 class NotFound(ApiError):

@@ -343,6 +343,27 @@ def test_a_write_that_a_webhook_denies_is_not_repeated(backend: Backend) -> None
 
 
 @PLAYED
+def test_a_claim_that_a_webhook_denies_is_no_lost_race(backend: Backend) -> None:
+    with faulty(backend) as (api, behind), make(Fleet, behind, ready=1) as fleet:
+        eventually(lambda: fleet.status().servers[ServerState.READY] == 1)
+        for code in REASONS:
+            api.faults.append(denied("PATCH", "/pods/", code))
+            before = len(api.seen)
+            began = time.monotonic()
+            with pytest.raises(AdmissionRefused, match=HOOK) as refused:
+                fleet.allocate(timeout=30)
+            assert refused.value.status == code
+            with pytest.raises(AdmissionRefused, match=HOOK):
+                fleet.allocate("match-1", timeout=30)
+            assert time.monotonic() - began < 2
+            made = [one for one in api.seen[before:] if "PATCH" in one and "/pods/" in one]
+            assert len(made) == 3, made  # of the session's claim it is tried to take it back
+            api.faults.clear()
+        server = fleet.allocate("match-1", timeout=30)
+        assert fleet.find("match-1") == server
+
+
+@PLAYED
 def test_a_dry_run_that_is_not_accepted_is_a_finding(backend: Backend) -> None:
     with faulty(backend) as (api, behind):
         fleet = make(Fleet, behind)
@@ -400,3 +421,13 @@ def test_a_refused_pool_backs_off_and_says_so_once(
         api.faults.clear()
         eventually(lambda: fleet.status().servers[ServerState.READY] == 1)
         assert len(caplog.records) == 1
+
+
+@PLAYED
+def test_a_create_that_arrives_twice_is_not_taken_for_a_quota_used_up(backend: Backend) -> None:
+    """The second copy is refused: the first has taken the last of the quota."""
+    settings(backend, "ResourceQuota", "one", hard={"pods": "1"})
+    with faulty(backend) as (api, behind), make(Fleet, behind) as fleet:
+        api.faults.append(Fault("POST", "/pods$", duplicate=True))
+        server = fleet.allocate(timeout=30)
+        assert [pod["metadata"]["name"] for pod in backend.pods()] == [server.name]

@@ -8,7 +8,16 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
-from podfleet.errors import AlreadyExists, Conflict, Invalid, NotFound, TransportError
+from podfleet.errors import (
+    AdmissionRefused,
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Invalid,
+    NotFound,
+    PodfleetError,
+    TransportError,
+)
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.events import without_managed_fields
 from podfleet.kube.pages import Page
@@ -230,14 +239,23 @@ class KubeClient:
                 except AMBIGUOUS:
                     unknown = True
                     raise
-                except (AlreadyExists, Invalid, NotFound) as error:
+                except (AdmissionRefused, AlreadyExists, Invalid, NotFound) as error:
                     # Perhaps by our own earlier try, whose reply was lost; or something on the
-                    # way sent this one twice.
-                    error.found = await self._look(where)
+                    # way sent this one twice: a quota may have had room for the first alone.
+                    error.unsure = unknown
+                    error.found = await self._look_after(error, where)
                     if error.found is not None and done(error.found):
                         return dict(error.found)
                     raise
         raise AssertionError("unreachable: the last try raises")
+
+    async def _look_after(self, error: ApiError, path: str) -> dict[str, Any] | None:
+        try:
+            return await self._look(path)
+        except PodfleetError:
+            if isinstance(error, AdmissionRefused):  # says more than that it cannot be read
+                return None
+            raise
 
     async def _look(self, path: str) -> dict[str, Any] | None:
         try:

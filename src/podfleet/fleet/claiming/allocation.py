@@ -12,6 +12,7 @@ from typing import Any
 
 from podfleet.chance import CHANCE
 from podfleet.errors import (
+    AdmissionRefused,
     AllocationError,
     AllocationTimeout,
     Contended,
@@ -81,6 +82,7 @@ class Allocation:
         self._registering: Manifest | None = None
         self._sent: asyncio.Future[Registration | None] | None = None
         self._taking: Manifest | None = None
+        self._denied = False  # the claim was refused by an admission check, and so not written
         self._backoff = Backoff(_PACE, free=_UNPACED)
         self._losses: Counter[Loss] = Counter()
         self._claiming = False  # when the time is up, whether it was in the claim
@@ -183,7 +185,11 @@ class Allocation:
             case protocol.Take(pod, _):
                 self._taking = pod
         self._claiming = True
-        answer = await self._members.claims.carry_out(step, self._claim)
+        try:
+            answer = await self._members.claims.carry_out(step, self._claim)
+        except AdmissionRefused as error:
+            self._denied = not error.unsure
+            raise
         self._claiming = False
         return answer
 
@@ -291,6 +297,8 @@ class Allocation:
         """
         cleaning = {task for hand in self._hands if (task := hand.start.clean_up()) is not None}
         unsure = self._taking or self._registering
+        if self._denied and self._claim.session is None:
+            unsure = None  # nothing was written
         if not cleaning and unsure is not None:
             giving_up = self._give_up(unsure, self._registration, self._sent)
             cleaning = {self._members.of(unsure).in_background(giving_up)}
@@ -310,7 +318,7 @@ class Allocation:
                 registration = await sent
             except PodfleetError:
                 registration = None  # whether there is one is looked up
-        await self._members.claims.give_up(self._claim, unsure, registration)
+        await self._members.claims.give_up(self._claim, unsure, registration, denied=self._denied)
 
     async def _timed_out(self) -> PodfleetError:
         """Return the error that says why the time was not enough."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from attrs import evolve
 
-from podfleet.errors import AlreadyExists, Invalid, NotFound, PodfleetError
+from podfleet.errors import AdmissionRefused, AlreadyExists, Invalid, NotFound, PodfleetError
 from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, share, standing, transition
 from podfleet.fleet.claiming.registration import Registration, lease, registration_of
@@ -96,8 +96,24 @@ class Claims:
     def _about(self, server: str | None, session: str | None) -> dict[str, str]:
         return about(fleet=self._fleet, namespace=self._namespace, server=server, session=session)
 
-    async def give_up(self, claim: Claim, pod: Manifest, registration: Registration | None) -> None:
-        """See to it that a claim holds nothing; try until that is known."""
+    async def give_up(
+        self,
+        claim: Claim,
+        pod: Manifest,
+        registration: Registration | None,
+        *,
+        denied: bool = False,
+    ) -> None:
+        """See to it that a claim holds nothing; try until that is known.
+
+        Args:
+            claim: The claim.
+            pod: The Pod that it was to have.
+            registration: The session's, if it is known to have been made.
+            denied: Whether the claim was surely not written, because an admission check refused
+                it. If that refuses this too, the registration stays until somebody asks for the
+                session again, or the Pod goes: nothing can come of it.
+        """
 
         async def carry_out(step: protocol.Step) -> Any:
             return await self.carry_out(step, claim)
@@ -111,6 +127,8 @@ class Claims:
                 await protocol.drive(protocol.give_up(claim, pod, registration), carry_out)
                 return
             except PodfleetError as error:
+                if denied and isinstance(error, AdmissionRefused):
+                    return
                 _log.log(
                     level,
                     "%s/%s: not given up yet, trying again: %s",
