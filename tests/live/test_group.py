@@ -122,6 +122,25 @@ def test_a_fleet_that_cannot_start_a_server_gives_way_to_the_next(backend: Backe
         eventually(lambda: fleets_of(backend) == {"stable": 1})
 
 
+@pytest.mark.only("embedded", "it is the same requests on a real cluster")
+def test_a_session_on_a_fleet_that_left_the_group_gets_no_second_server(backend: Backend) -> None:
+    """As in a deploy that takes a fleet out of the group: both sorts of backends run at once."""
+    warm(backend, canary=1)
+    stable, canary = (make(Fleet, backend, name=name) for name in ("stable", "canary"))
+    with FleetGroup("both", [stable, canary]) as before:
+        server = before.allocate("match-1", timeout=30)
+        assert server.labels[FLEET] == "canary"
+        with FleetGroup("both", [make(Fleet, backend, name="stable")]) as after:
+            for call in (after.find, after.allocate):
+                with pytest.raises(ConfigurationError, match="of fleet canary, which this group"):
+                    call("match-1")
+            assert before.find("match-1") == server
+            server.release()
+            eventually(lambda: not fleets_of(backend)["canary"])
+            assert after.find("match-1") is None
+            assert after.allocate("match-1", timeout=60).labels[FLEET] == "stable"
+
+
 def test_a_caller_in_line_takes_what_any_fleet_has_first(backend: Backend) -> None:
     full = template(backend, node_selector={"moon": "dark"})  # its servers wait for a node
 

@@ -59,6 +59,11 @@ class Guard:
             and labels_of(shown).get(FLEET) in self._fleets
         )
 
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        """The fleets whose objects it reads and writes."""
+        return self._fleets
+
     async def get(self, collection: str, name: str) -> Manifest:
         """Return one of the fleet's objects.
 

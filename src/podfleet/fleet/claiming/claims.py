@@ -11,7 +11,14 @@ from typing import Any, Protocol
 
 from attrs import evolve
 
-from podfleet.errors import AdmissionRefused, AlreadyExists, Invalid, NotFound, PodfleetError
+from podfleet.errors import (
+    AdmissionRefused,
+    AlreadyExists,
+    ConfigurationError,
+    Invalid,
+    NotFound,
+    PodfleetError,
+)
 from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, share, standing, transition
 from podfleet.fleet.claiming.registration import Registration, lease, registration_of
@@ -19,8 +26,8 @@ from podfleet.kube import Guard
 from podfleet.kube.paths import leases, pods
 from podfleet.log import about
 from podfleet.model import Manifest
-from podfleet.model.manifest import name_of, uid_of
-from podfleet.model.names import registration_name
+from podfleet.model.manifest import labels_of, name_of, uid_of
+from podfleet.model.names import FLEET, registration_name
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
 
@@ -240,8 +247,29 @@ class Claims:
             pod = await self._guard.get(self._pods, candidate.name)
         except NotFound as error:
             self._lose(candidate, error.found)
+            self._refuse_others(candidate, error.found)
             return None
         return pod if self._store.observe(pod) else None
+
+    def _refuse_others(self, candidate: Candidate, found: Manifest | None) -> None:
+        """Of a group: a session may be on a fleet that only other backends have in the group.
+
+        To give it another server would be one too many.
+
+        Raises:
+            ConfigurationError: It is.
+        """
+        is_there = found is not None and uid_of(found) == candidate.uid
+        if self._fleet in self._guard.fleets or found is None or not is_there:
+            return
+        fleet = labels_of(found).get(FLEET)
+        if fleet is not None:
+            raise ConfigurationError(
+                "FleetGroup.fleets",
+                self._guard.fleets,
+                f"{self._namespace}/{candidate.name} was registered in group {self._fleet}, and is "
+                f"of fleet {fleet}, which this group does not have: add it until it is empty",
+            )
 
     def _lose(self, candidate: Candidate, found: Manifest | None) -> None:
         """Take note that a server is gone, or not the fleet's any more."""

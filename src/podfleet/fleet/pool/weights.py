@@ -47,14 +47,14 @@ class Weights:
             return cls((1.0, *(0.0 for _ in range(count - 1))))
         given = each("FleetGroup.weights", asked, "[95, 5]")
         if len(given) != count:
-            raise ConfigurationError("FleetGroup.weights", given, f"must be {count}, one a fleet")
+            raise ConfigurationError("FleetGroup.weights", asked, f"must be {count}, one a fleet")
         for share in given:
             is_number = isinstance(share, int | float) and not isinstance(share, bool)
             if not is_number or not 0 <= _share(share) < math.inf:
                 raise ConfigurationError("FleetGroup.weights", share, "must be a number, 0 or more")
         if not 0 < sum(map(_share, given)) < math.inf:
             raise ConfigurationError(
-                "FleetGroup.weights", given, "one at least must be above 0, and their sum finite"
+                "FleetGroup.weights", asked, "one at least must be above 0, and their sum finite"
             )
         return cls(tuple(map(_share, given)))
 
