@@ -188,7 +188,6 @@ def test_a_quota_is_used_up(backend: Backend) -> None:
         assert error.status == 403
 
 
-@REAL
 def test_a_quota_demands_limits(backend: Backend) -> None:
     hard = {"limits.cpu": "2", "requests.memory": "1Gi"}
     settings(backend, "ResourceQuota", "cpus", hard=hard)
@@ -431,3 +430,15 @@ def test_a_create_that_arrives_twice_is_not_taken_for_a_quota_used_up(backend: B
         api.faults.append(Fault("POST", "/pods$", duplicate=True))
         server = fleet.allocate(timeout=30)
         assert [pod["metadata"]["name"] for pod in backend.pods()] == [server.name]
+
+
+@PLAYED
+def test_a_shared_object_that_is_denied_is_no_missing_right(backend: Backend) -> None:
+    with faulty(backend) as (api, behind):
+        fleet = make(Fleet, behind, exposure=HeadlessDNS(), grant=False)
+        backend.grant(
+            tuple(one for one in fleet.manifests(backend.account) if one["kind"] != "Service")
+        )
+        api.faults.append(denied("POST", "/services", 403))
+        with pytest.raises(AdmissionRefused, match=HOOK):
+            fleet.start()

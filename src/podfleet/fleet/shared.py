@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from podfleet.errors import AlreadyExists, ConfigurationError, Forbidden, NotFound
+from podfleet.errors import AdmissionRefused, AlreadyExists, ConfigurationError, Forbidden, NotFound
 from podfleet.exposure import Resource
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Guard, KubeClient
@@ -108,6 +108,8 @@ class SharedObjects:
             return await self._guard.create(_path(resource.plural, wanted), wanted)
         except AlreadyExists:  # another replica starts too
             return await self._one(resource, wanted)
+        except AdmissionRefused:
+            raise  # no right is missing
         except Forbidden as error:
             raise ConfigurationError(
                 "Fleet.exposure",
@@ -130,6 +132,8 @@ class SharedObjects:
                 patch,
                 done=lambda found: not any(differences(wanted["spec"], found["spec"])),
             )
+        except AdmissionRefused:
+            raise
         except Forbidden as error:
             raise ConfigurationError(
                 "Fleet.exposure",

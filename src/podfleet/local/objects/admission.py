@@ -6,7 +6,9 @@ From Kubernetes' plugin/pkg/admission/serviceaccount, pkg/quota and k8s.io/pod-s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
+from podfleet.errors import ConfigurationError
 from podfleet.local.objects.kinds import (
     NAMESPACE,
     POD,
@@ -18,10 +20,19 @@ from podfleet.local.objects.statuses import forbidden, not_found
 from podfleet.local.objects.store import Store
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, name_of, namespace_of
+from podfleet.model.quantity import parse_quantity
 
-__all__ = ["admit", "check_namespace", "usage"]
+__all__ = ["admit", "check_namespace"]
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
+
+_COUNTED = {
+    name: (section, resource)
+    for section in ("requests", "limits")
+    for resource in ("cpu", "memory")
+    for name in (f"{section}.{resource}", *((resource,) if section == "requests" else ()))
+}
+"""What quotas count of each container, and where it says it."""
 
 
 def admit(store: Store, kind: Kind, wanted: Manifest) -> None:
@@ -91,27 +102,87 @@ def _security(store: Store, pod: Manifest) -> None:
 
 def _quota(store: Store, kind: Kind, wanted: Manifest) -> None:
     namespace = namespace_of(wanted)
-    for quota in store.all(QUOTA, namespace):
-        hard = quota["spec"].get("hard") or {}
-        used = usage(store, namespace, hard)
-        for name in sorted({kind.plural, f"count/{kind.resource}"} & hard.keys()):
-            if used[name] + 1 > int(hard[name]):
-                why = (
-                    f"exceeded quota: {name_of(quota)}, requested: {name}=1, "
-                    f"used: {name}={used[name]}, limited: {name}={hard[name]}"
-                )
-                raise forbidden(kind, name_of(wanted), why)
-
-
-def usage(store: Store, namespace: str, hard: Mapping[str, str]) -> dict[str, int]:
-    """Return how many objects there are of each kind that a quota counts."""
-    counted = {}
-    for name in hard:
-        plural = name.removeprefix("count/")
-        kinds = [kind for kind in store.kinds() if plural in (kind.plural, kind.resource)]
-        counted[name] = sum(
-            shown.get("status", {}).get("phase") not in ("Succeeded", "Failed")
-            for kind in kinds
-            for shown in store.all(kind, namespace)
+    quotas = [(one, one["spec"].get("hard") or {}) for one in store.all(QUOTA, namespace)]
+    if not quotas:
+        return
+    if kind == POD:
+        for quota, hard in quotas:
+            _constraints(wanted, name_of(quota), hard)
+    requested = _usage_of(kind, wanted)
+    for quota, hard in quotas:
+        used = {name: Decimal(0) for name in requested.keys() & hard.keys()}
+        for shown in store.all(kind, namespace):
+            if shown.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+                usage = _usage_of(kind, shown)
+                used = {name: amount + usage[name] for name, amount in used.items()}
+        exceeded = sorted(
+            name
+            for name, amount in used.items()
+            if requested[name] and amount + requested[name] > _parsed(hard[name])
         )
-    return counted
+        if exceeded:
+            asked = ",".join(f"{name}={_written(name, requested[name])}" for name in exceeded)
+            taken = ",".join(f"{name}={_written(name, used[name])}" for name in exceeded)
+            limits = ",".join(f"{name}={hard[name]}" for name in exceeded)
+            why = (
+                f"exceeded quota: {name_of(quota)}, requested: {asked}, used: {taken}, "
+                f"limited: {limits}"
+            )
+            raise forbidden(kind, name_of(wanted), why)
+
+
+def _constraints(pod: Manifest, quota: str, hard: Mapping[str, str]) -> None:
+    """Let a Pod pass whose containers set all that a quota counts.
+
+    From Kubernetes' pkg/quota/v1/evaluator/core/pods.go: Constraints.
+    """
+    missing: dict[str, list[str]] = {}
+    spec = pod["spec"]
+    for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
+        for name in hard.keys() & _COUNTED.keys():
+            section, resource = _COUNTED[name]
+            if resource not in ((container.get("resources") or {}).get(section) or {}):
+                missing.setdefault(name, []).append(container["name"])
+    if missing:
+        listed = "; ".join(
+            f"{name} for: {','.join(sorted(missing[name]))}" for name in sorted(missing)
+        )
+        raise forbidden(POD, name_of(pod), f"failed quota: {quota}: must specify {listed}")
+
+
+def _usage_of(kind: Kind, shown: Manifest) -> dict[str, Decimal]:
+    """Return what an object uses of each thing that a quota can count."""
+    usage = {kind.plural: Decimal(1), f"count/{kind.resource}": Decimal(1)}
+    if kind == POD:
+        spec = shown["spec"]
+        for name, (section, resource) in _COUNTED.items():
+            together = sum(
+                (_asked(one, section, resource) for one in spec["containers"]), Decimal(0)
+            )
+            before = [_asked(one, section, resource) for one in spec.get("initContainers") or []]
+            usage[name] = max([together, *before])
+    return usage
+
+
+def _asked(container: Manifest, section: str, resource: str) -> Decimal:
+    listed = (container.get("resources") or {}).get(section) or {}
+    return _parsed(listed.get(resource, 0))
+
+
+def _parsed(quantity: object) -> Decimal:
+    try:
+        return parse_quantity("quantity", quantity)
+    except ConfigurationError:
+        return Decimal(0)
+
+
+def _written(name: str, amount: Decimal) -> str:
+    """Return a quantity as the API server writes it."""
+    if amount != amount.to_integral_value():
+        return f"{int(amount * 1000)}m"
+    whole = int(amount)
+    if name.endswith("memory"):
+        for suffix, power in (("Gi", 30), ("Mi", 20), ("Ki", 10)):
+            if whole and whole % 2**power == 0:
+                return f"{whole >> power}{suffix}"
+    return str(whole)
