@@ -11,9 +11,11 @@ from podfleet import (
     EventKind,
     Fleet,
     FleetEvent,
+    HeadlessDNS,
     Port,
     ServerFailed,
     ServerState,
+    StatefulSet,
 )
 from podfleet.fleet.tending import reaper
 from podfleet.local import LocalCluster
@@ -100,9 +102,14 @@ def test_a_server_that_ends_before_it_is_ready_is_told_at_once(backend: Backend)
     eventually(lambda: backend.pods() == [])
 
 
-def test_a_process_that_is_restarted_in_a_match(backend: Backend) -> None:
+@pytest.mark.parametrize("workload", [None, StatefulSet(replicas=1)])
+def test_a_process_that_is_restarted_in_a_match(
+    backend: Backend, workload: StatefulSet | None
+) -> None:
     shape = crowded(backend, "Always", EXIT_AFTER="4", EXIT_CODE="3")
-    with make(Fleet, backend, template=shape) as fleet, telling(fleet) as told:
+    # The Pods of a StatefulSet share no ports of a pool.
+    of_a_set = {} if workload is None else {"workload": workload, "exposure": HeadlessDNS()}
+    with make(Fleet, backend, template=shape, **of_a_set) as fleet, telling(fleet) as told:
         server = fleet.allocate("red", timeout=60)
         assert server.restarts == 0
         event = told.until(RESTARTED, "red")

@@ -168,7 +168,17 @@ def test_a_set_that_was_there_before(backend: Backend) -> None:
                 "metadata": {"labels": {"app": "legacy"}},
                 "spec": {
                     "terminationGracePeriodSeconds": 5,
-                    "containers": [{"name": "game", "image": backend.cluster.image}],
+                    "containers": [
+                        {
+                            "name": "logs",
+                            "image": backend.cluster.image,
+                            "env": [
+                                {"name": "PORT", "value": "9100"},
+                                {"name": "HTTP_PORT", "value": "9101"},
+                            ],
+                        },
+                        {"name": "game", "image": backend.cluster.image},
+                    ],
                 },
             },
         },
@@ -180,7 +190,8 @@ def test_a_set_that_was_there_before(backend: Backend) -> None:
     with pytest.raises(ConfigurationError, match="adopt=True"):
         over(backend, StatefulSet(name="legacy"), exposure=exposure).start()
     adopted = StatefulSet(name="legacy", adopt=True)
-    with over(backend, adopted, exposure=exposure) as fleet:
+    named = template(backend, pod={"spec": {"containers": [{"name": "game"}]}}, container="game")
+    with over(backend, adopted, exposure=exposure, template=named) as fleet:
         first, second = (fleet.allocate(timeout=30) for _ in range(2))
         assert [first.name, second.name] == ["legacy-0", "legacy-1"]
         assert {first.uid, second.uid} == uids  # nothing was restarted
@@ -190,6 +201,9 @@ def test_a_set_that_was_there_before(backend: Backend) -> None:
         assert fresh.name == "legacy-0"
         assert fresh.uid not in uids
         assert over_udp(fresh.endpoint) == "legacy-0 hello"
+        # Which container is the server is recorded, on those that were there and on later ones.
+        for server in (second, fresh):
+            assert server.annotations["podfleet.dev/container"] == "game"
     with over(backend, adopted, exposure=exposure) as restarted:
         assert restarted.allocate("match-1").uid == fresh.uid
 

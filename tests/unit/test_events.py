@@ -235,6 +235,22 @@ def test_the_servers_container_ends_the_match(
     assert (event.diagnosis and event.diagnosis.container) == (code and "game")
 
 
+def test_a_pod_that_is_ended_as_a_whole_has_its_servers_exit_code(watched: Watched) -> None:
+    pod = ended(137)
+    pod["status"] |= {"reason": "DeadlineExceeded", "message": "Pod was active longer"}
+    watched.show(allocated())
+    (event,) = watched.show(allocated(pod))
+    assert event.kind is LOST
+    assert event.diagnosis is not None
+    assert (event.diagnosis.reason, event.diagnosis.exit_code) == ("DeadlineExceeded", 137)
+    watched.show(allocated(None, name="arena-1", uid="1"))
+    pod = evicted()
+    pod["status"]["containerStatuses"][0]["state"] = terminated(143)
+    (event,) = watched.show(allocated(pod, name="arena-1", uid="1", going=True))
+    assert event.diagnosis is not None
+    assert (event.diagnosis.reason, event.diagnosis.exit_code) == ("EvictionByEvictionAPI", 143)
+
+
 def test_another_container_does_not(watched: Watched) -> None:
     watched.show(allocated(beside(RUNNING, RUNNING), notes=GAME))
     assert watched.show(allocated(beside(RUNNING, terminated(1)), notes=GAME)) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from podfleet.fleet.sighting import Sighting
 from podfleet.model import Diagnosis, Manifest, Verdict
@@ -47,11 +47,11 @@ def ending(seen: Sighting) -> Ending | None:
     assert pod is not None, "one that is gone is the caller's to tell"
     if why := _disruption(pod):
         reason = text(_condition(pod, "DisruptionTarget"), "reason") or "DisruptionTarget"
-        return _lost(reason, why)
+        return _lost(pod, reason, why)
     if mapping(pod, "metadata").get("deletionTimestamp"):
         # Ahead of the phase: a process that is told to end ends, with whichever exit code.
         if why := _lost_node(pod):
-            return _lost("NodeNotReady", why)
+            return _lost(pod, "NodeNotReady", why)
         return Ending(EventKind.RELEASED, "its Pod is being deleted")
     if not has_ended(pod):
         return None
@@ -64,7 +64,7 @@ def ending(seen: Sighting) -> Ending | None:
         return Ending(EventKind.RELEASED, "its process ended by itself (exit 0)")
     diagnosis = seen.diagnosis if whole or ended is None else last_exit(pod)
     reason = diagnosis.summary if diagnosis else "its Pod failed"
-    return Ending(EventKind.LOST, reason, diagnosis)
+    return Ending(EventKind.LOST, reason, diagnosis and _with_exit_code(pod, diagnosis))
 
 
 def restart(pod: Manifest) -> Ending:
@@ -117,9 +117,17 @@ def _lost_node(pod: Manifest) -> str:
     return f"node {text(pod, 'spec', 'nodeName')} does not report"
 
 
-def _lost(reason: str, why: str) -> Ending:
+def _lost(pod: Manifest, reason: str, why: str) -> Ending:
     diagnosis = Diagnosis(verdict=Verdict.FAILED, reason=reason, summary=why)
-    return Ending(EventKind.LOST, why, diagnosis)
+    return Ending(EventKind.LOST, why, _with_exit_code(pod, diagnosis))
+
+
+def _with_exit_code(pod: Manifest, diagnosis: Diagnosis) -> Diagnosis:
+    """Return why a Pod ended as a whole, with the exit code of its server, if that has ended."""
+    ended = exit_of(container_status(pod))
+    if ended is None or diagnosis.exit_code is not None:
+        return diagnosis
+    return evolve(diagnosis, exit_code=number(ended, "exitCode"))
 
 
 def _condition(pod: Manifest, kind: str) -> Manifest:

@@ -12,7 +12,7 @@ from podfleet.kube.paths import member, object_path, pods, pointer
 from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, uid_of
-from podfleet.model.names import FLEET, STATE
+from podfleet.model.names import CONTAINER, FLEET, STATE
 from podfleet.model.server import ClaimState
 from podfleet.model.workload import StatefulSet
 
@@ -127,8 +127,23 @@ class Provisioner:
                 "path": "/metadata/labels",
                 "value": {**labels_of(found), FLEET: self._spec.name},
             },
+            *self._naming(found["spec"]["template"], "/spec/template"),
         ]
         return await self._guard.adopt(self._sets, found, patch, done=self._guard.owns)
+
+    def _naming(self, shape: Manifest, place: str = "") -> list[dict[str, Any]]:
+        """Return what records which container is the server, where the fleet's template says it.
+
+        Args:
+            shape: A Pod, or the set's template.
+            place: Where that is in what is patched.
+        """
+        name = self._spec.template.container
+        if name is None:
+            return []
+        # The patch tests the version: none that was written since is lost.
+        notes = {**(shape.get("metadata", {}).get("annotations") or {}), CONTAINER: name}
+        return [{"op": "add", "path": f"{place}/metadata/annotations", "value": notes}]
 
     async def _stamp(self, found: Manifest) -> None:
         """Give the Pods that ran before the labels that later ones are born with."""
@@ -146,6 +161,7 @@ class Provisioner:
             patch: list[dict[str, Any]] = [
                 {"op": "add", "path": _STATE, "value": ClaimState.UNCLAIMED.value},
                 {"op": "add", "path": _FLEET, "value": self._spec.name},
+                *self._naming(pod),
             ]
             try:
                 stamped = await self._guard.adopt(
