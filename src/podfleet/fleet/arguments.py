@@ -20,15 +20,16 @@ from podfleet.model.names import (
     check_session,
     check_slots,
 )
+from podfleet.model.plain import check_seconds
 
 __all__ = [
     "Select",
     "asked",
     "asked_to_reserve",
     "check_bool",
+    "check_callback",
     "check_recycle",
     "check_request",
-    "check_seconds",
     "check_server",
     "check_sharing",
     "check_state",
@@ -38,7 +39,6 @@ Select: TypeAlias = Mapping[str, str] | Sequence[Mapping[str, str]]
 """Labels that a server must have, or several such, the best first."""
 
 _SELECT = "must be labels ({'map': 'desert'}), or a list of them"
-_LONGEST = 2**31 - 1  # seconds: activeDeadlineSeconds is an int32
 
 
 def asked(
@@ -84,6 +84,12 @@ def asked_to_reserve(
     return Claim(reserve=check_seconds("seconds", seconds)), _wish(spec, select, prefer, 1)
 
 
+def check_callback(callback: object) -> None:
+    """Refuse what cannot be called with an event."""
+    if not callable(callback):
+        raise ConfigurationError("callback", callback, "must be a function that takes an event")
+
+
 def check_sharing(spec: FleetSpec) -> None:
     """Refuse ``join`` and ``leave`` where no sessions share a server."""
     if spec.template.slots is None:
@@ -97,16 +103,6 @@ def check_sharing(spec: FleetSpec) -> None:
 def check_request(value: str | None) -> str | None:
     """Return a caller's own name for a change, if it is one."""
     return None if value is None else check_session(value, "request")
-
-
-def check_seconds(name: str, value: float) -> float:
-    """Return a number of seconds if it is one, above 0."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= _LONGEST:
-        raise ConfigurationError(
-            name, value, f"must be a number of seconds above 0, at most {_LONGEST}"
-        )
-    return value
 
 
 def _check_shared(spec: FleetSpec, slots: int, others: Sequence[object]) -> None:

@@ -16,9 +16,9 @@ from podfleet.fleet.arguments import (
     asked,
     asked_to_reserve,
     check_bool,
+    check_callback,
     check_recycle,
     check_request,
-    check_seconds,
     check_server,
     check_sharing,
     check_state,
@@ -57,6 +57,7 @@ from podfleet.model.names import (
     check_session,
     check_slots,
 )
+from podfleet.model.plain import check_seconds
 from podfleet.model.rollout import Rollout, RolloutStatus
 from podfleet.model.server import values_from_pod
 from podfleet.model.slots import has_slots
@@ -149,11 +150,11 @@ class AsyncFleet:
             exposure=exposure,
             workload=workload,
             namespace=namespace,
-            cluster=cluster or Cluster(),
+            cluster=Cluster() if cluster is None else cluster,
             probe=probe,
             ready=ready,
             packing=packing,
-            rollout=rollout or Rollout(),
+            rollout=Rollout() if rollout is None else rollout,
         )
         self.tally = Tally()
         """What this fleet has done in this process.
@@ -575,7 +576,9 @@ class AsyncFleet:
 
         Raises:
             PodfleetError: The fleet cannot be started; see `start`.
+            ConfigurationError: ``callback`` is no function.
         """
+        check_callback(callback)
         await self.start()
         return call_with_each(self.events(), callback)
 
@@ -595,6 +598,7 @@ class AsyncFleet:
         Returns:
             The names of the servers deleted.
         """
+        check_seconds("timeout", timeout)
         core = await self._running()
         return await core.reconcile(timeout)
 
@@ -618,6 +622,7 @@ class AsyncFleet:
             Contended: Other backends changed the set each time.
         """
         check_replicas("replicas", replicas)
+        check_seconds("timeout", timeout)
         if self.spec.workload is None:
             raise ConfigurationError(
                 "Fleet.workload", None, "only a fleet over a StatefulSet has a number of servers"

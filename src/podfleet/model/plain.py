@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from podfleet.errors import ConfigurationError
 
-__all__ = ["check_flag", "check_text", "each", "member", "plain", "plain_mapping"]
+__all__ = ["check_flag", "check_seconds", "check_text", "each", "member", "plain", "plain_mapping"]
 
 _DEEPEST: Final = 64  # levels; a Pod has at most 15 of its own
 _LARGEST: Final = 2**63  # what Go reads into an int64
+_LONGEST_TIME: Final = 2**31 - 1  # seconds: activeDeadlineSeconds is an int32
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -53,6 +54,19 @@ def check_flag(field: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(field, value, "must be True or False")
     return value
+
+
+def check_seconds(field: str, value: object) -> float:
+    """Return a number of seconds if it is one, above 0."""
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 < value <= _LONGEST_TIME
+    ):
+        return value
+    raise ConfigurationError(
+        field, value, f"must be a number of seconds above 0, at most {_LONGEST_TIME}"
+    )
 
 
 def plain(field: str, value: object, levels: int = _DEEPEST) -> Any:

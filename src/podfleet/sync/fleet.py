@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet import AsyncFleet
-from podfleet.fleet.arguments import Select
+from podfleet.fleet.arguments import Select, check_callback
 from podfleet.fleet.handle import values_of
 from podfleet.fleet.pool.packing import Packing
 from podfleet.fleet.pool.ranking import Value
@@ -284,6 +284,7 @@ class Fleet:
         It is called in a thread of its own, one event after the other: it may call the fleet.
         """
         self.start()
+        check_callback(callback)
         return call_with_each(EventIterator(self.own().events()), callback)
 
     def reconcile(self, timeout: float = 30.0) -> tuple[str, ...]:

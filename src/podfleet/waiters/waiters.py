@@ -13,6 +13,7 @@ from podfleet.kube import Cluster, KubeClient, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.model import Endpoint, GameServer
 from podfleet.model.names import check_namespace, check_server_name
+from podfleet.model.plain import check_seconds
 from podfleet.waiters.reachable import until_reachable
 from podfleet.waiters.watching import DEFAULT_GRACE, explain, until_gone, until_ready
 
@@ -51,7 +52,9 @@ async def async_wait_ready(
         >>> async def main():
         ...     await async_wait_ready("arena-0", namespace="games", timeout=30)
     """
-    _check_timeout(timeout)
+    check_seconds("timeout", timeout)
+    if grace != 0:
+        check_seconds("grace", grace)
     async with _watching(pod, namespace, cluster, timeout) as seen:
         try:
             async with asyncio.timeout_at(seen.deadline):
@@ -80,7 +83,7 @@ async def async_wait_gone(
         WaitTimeout: It is still there.
         ConfigurationError: A wrong argument, or no cluster is configured.
     """
-    _check_timeout(timeout)
+    check_seconds("timeout", timeout)
     uid = pod.uid if isinstance(pod, GameServer) else None
     async with _watching(pod, namespace, cluster, timeout) as seen:
         try:
@@ -112,8 +115,13 @@ async def async_wait_reachable(
         ConfigurationError: A UDP endpoint without a payload.
         WaitTimeout: It did not answer in time.
     """
-    _check_timeout(timeout)
+    check_seconds("timeout", timeout)
+    if payload is not None and not isinstance(payload, bytes):
+        raise ConfigurationError("payload", payload, "must be bytes")
     endpoints = endpoint.endpoints if isinstance(endpoint, GameServer) else (endpoint,)
+    for one in endpoints:
+        if not isinstance(one, Endpoint):
+            raise ConfigurationError("endpoint", one, "must be an Endpoint, or a server")
     for one in endpoints:
         await until_reachable(one, timeout, payload)
 
@@ -136,7 +144,9 @@ async def _watching(
     check_server_name("pod", pod.name if isinstance(pod, GameServer) else pod)
     if namespace is not None:
         check_namespace("namespace", namespace)
-    client = KubeClient(cluster or Cluster())
+    if cluster is not None and not isinstance(cluster, Cluster):
+        raise ConfigurationError("cluster", cluster, "must be a Cluster")
+    client = KubeClient(Cluster() if cluster is None else cluster)
     reflector: Reflector | None = None
     try:
         default = (await client.connect()).namespace
@@ -168,8 +178,3 @@ async def _raise_unless_ready(seen: _Watching, timeout: float) -> None:
         raise WaitTimeout(
             f"{where} is not ready after {timeout:g} s: {diagnosis}", diagnosis=diagnosis
         )
-
-
-def _check_timeout(timeout: float) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise ConfigurationError("timeout", timeout, "must be a number of seconds above 0")
