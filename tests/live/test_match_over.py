@@ -108,7 +108,9 @@ def test_a_process_that_is_restarted_in_a_match(
 ) -> None:
     shape = crowded(backend, "Always", EXIT_AFTER="4", EXIT_CODE="3")
     # The Pods of a StatefulSet share no ports of a pool.
-    of_a_set = {} if workload is None else {"workload": workload, "exposure": HeadlessDNS()}
+    of_a_set: dict[str, Any] = (
+        {} if workload is None else {"workload": workload, "exposure": HeadlessDNS()}
+    )
     with make(Fleet, backend, template=shape, **of_a_set) as fleet, telling(fleet) as told:
         server = fleet.allocate("red", timeout=60)
         assert server.restarts == 0
