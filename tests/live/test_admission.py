@@ -314,6 +314,8 @@ def test_the_pods_of_a_stateful_set_are_refused(backend: Backend) -> None:
     with fleet:
         told = found(fleet, lambda one: not one.advice)  # by the controller's event
         assert (told.what, told.remedy) == (finding.what, finding.remedy)
+        with pytest.raises(Exhausted, match=r"Pods of its StatefulSet are refused: .*quota: small"):
+            fleet.allocate(timeout=2)
     backend.cluster.delete(f"/api/v1/namespaces/{backend.namespace}/resourcequotas/small")
     with fleet:
         assert fleet.allocate(timeout=60)

@@ -30,9 +30,9 @@ from podfleet.exposure import Resource
 from podfleet.fleet.claiming.claim import Candidate, Claim, has_room
 from podfleet.fleet.claiming.registration import lease
 from podfleet.fleet.gate import Gate
+from podfleet.fleet.sets.denial import denial_of, has_all
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Guard, KubeClient
-from podfleet.kube.admission import refused
 from podfleet.kube.paths import leases, member, object_path, pods, pointer
 from podfleet.manifests import labelled
 from podfleet.model import Finding, Manifest
@@ -236,25 +236,15 @@ class Rehearsal:
             found = await self._client.get(
                 object_path("apps/v1", "statefulsets", self._namespace, name)
             )
-            if found["spec"].get("replicas", 1) <= (found.get("status") or {}).get("replicas", 0):
+            if has_all(found):
                 return []  # they were all accepted
-            listed = await self._client.get(
-                object_path("v1", "events", self._namespace),
-                {"fieldSelector": f"involvedObject.uid={uid_of(found)}"},
-            )
+            denial = await denial_of(self._client, found)
         except (NotFound, Forbidden):
             return [unsure]
-        said = [
-            str(event.get("message")).partition(" failed error: ")[2]
-            for event in listed["items"]
-            if event.get("reason") == "FailedCreate"
-        ]
-        if not said or not said[-1]:
+        if denial is None:
             return [unsure]
-        known = refused(403, said[-1], {}, self._namespace)
-        assert known is not None  # every 403 is known
         what = f"the cluster refuses this fleet's Pods in namespace {self._namespace}"
-        return [Lack(Finding(what, said[-1], known.remedy))]
+        return [Lack(Finding(what, denial.said, denial.remedy))]
 
     async def _objects(self, pod: Manifest, served: Callable[[str], bool]) -> list[Lack]:
         lacks: list[Lack] = []

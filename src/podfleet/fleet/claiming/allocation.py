@@ -146,6 +146,8 @@ class Allocation:
         if server is not None:
             self._look = LastLook(hand.core, server)
             self._looking = asyncio.ensure_future(self._look.take())
+        elif hand.core.replicas is not None:
+            self._looking = asyncio.ensure_future(hand.core.replicas.look_for_denial())
 
     @property
     def _furthest(self) -> Hand:

@@ -11,12 +11,14 @@ from podfleet.errors import (
     Exhausted,
     PodfleetError,
     PortPoolExhausted,
+    QuotaExceeded,
     ServerFailed,
 )
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.hand import Hand
 from podfleet.fleet.core import Core
 from podfleet.fleet.pool.packing import Selector
+from podfleet.fleet.sets.denial import Denial
 from podfleet.kube import Stage
 from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.model.manifest import name_of, namespace_of
@@ -138,6 +140,8 @@ def _without_server(
     pod = None if look is None else look.pod
     diagnosis = None if look is None else look.diagnosis
     replicas = core.replicas
+    if replicas is not None and pod is None and replicas.denial is not None:
+        return _denied(said, replicas.denial)
     if replicas is not None and start.server is None and replicas.at_limit and pod is None:
         return Exhausted(
             f"{said}: all {len(replicas.pods)} servers are in use, and the StatefulSet is at its "
@@ -161,6 +165,14 @@ def _without_server(
     if diagnosis.reason == "Unschedulable":
         return Exhausted(f"{said}: {diagnosis}", diagnosis=diagnosis)
     return AllocationTimeout(f"{said}: {diagnosis}", phase=look.phase, diagnosis=diagnosis)
+
+
+def _denied(said: str, denial: Denial) -> AllocationError:
+    """Return why a StatefulSet has fewer Pods than it wants."""
+    words = f"{said}: the Pods of its StatefulSet are refused: {denial}"
+    if issubclass(denial.error, QuotaExceeded):
+        return Exhausted(words)
+    return AllocationTimeout(words, phase=AllocationPhase.CREATE)
 
 
 def timed_out(deadline: Deadline, who: str, phase: AllocationPhase, what: str) -> AllocationTimeout:

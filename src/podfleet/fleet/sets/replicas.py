@@ -19,8 +19,10 @@ from podfleet.errors import (
     Contended,
     Invalid,
     NotFound,
+    PodfleetError,
 )
 from podfleet.fleet.claiming.claim import is_claimable, transition
+from podfleet.fleet.sets.denial import Denial, denial_of, has_all
 from podfleet.fleet.sets.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
 from podfleet.fleet.sets.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
@@ -80,7 +82,17 @@ class Replicas:
         self._replicas = 0
         self._revision: str | None = None  # of the set's template: perhaps not this backend's
         self._pods: dict[str, Manifest] = {}
+        self.denial: Denial | None = None
+        """What its next Pod was refused for, when that was looked for last."""
         self._marked: dict[str, tuple[str, float]] = {}  # uid of a retiring Pod: mark, seen since
+
+    async def look_for_denial(self) -> None:
+        """Learn whether its Pods are refused, and why: see `denial`."""
+        try:
+            found = await self._read()
+            self.denial = None if has_all(found) else await denial_of(self._client, found)
+        except PodfleetError:
+            self.denial = None  # evidence that cannot be read is left out
 
     @property
     def at_limit(self) -> bool:
