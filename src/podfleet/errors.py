@@ -126,6 +126,8 @@ class ApiError(PodfleetError):
         refused_by: The name of the webhook, policy or quota that it came from; else empty.
         found: The object as it is, where a write of it was refused and it was looked at.
         unsure: Whether an earlier try of the same write got no answer: it may be carried out yet.
+        nothing_written: Whether it is certain that this write changed nothing, with no earlier
+            try of it that may have been carried out.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class ApiError(PodfleetError):
         self.refused_by = refused_by
         self.found: Mapping[str, Any] | None = None
         self.unsure = False
+        self.nothing_written = False
 
 
 class NotFound(ApiError):

@@ -14,9 +14,13 @@ from podfleet import (
     AsyncFleetGroup,
     Cluster,
     Fleet,
+    Forbidden,
+    HeadlessDNS,
     ServerError,
     ServerState,
+    StatefulSet,
     TransportError,
+    WaitTimeout,
 )
 from podfleet.kube import transport
 from podfleet.testing import Fault, FaultyApi
@@ -301,3 +305,36 @@ def test_a_registration_that_is_carried_out_late_is_struck(
 def leases(backend: Backend) -> list[str]:
     """Return the names of the namespace's Leases."""
     return [one["metadata"]["name"] for one in backend.objects("coordination.k8s.io/v1", "leases")]
+
+
+@pytest.mark.only("embedded", "the refusal is the proxy's")
+@pytest.mark.parametrize("session", [None, "match-1"])
+def test_a_claim_that_is_refused_fails_at_once(
+    broken: tuple[FaultyApi, Backend], session: str | None
+) -> None:
+    api, backend = broken
+    with make(Fleet, backend) as fleet:
+        fleet.release(fleet.reserve(60, timeout=30))
+        asked = len(api.seen)
+        api.fail(Fault("POST|PATCH|DELETE", "/(pods|leases)", times=math.inf, status=403))
+        began = time.monotonic()
+        with pytest.raises(Forbidden):
+            fleet.allocate(session, timeout=20)
+        assert time.monotonic() - began < 3.0  # what cannot be given up took 5 s
+        written = [one for one in api.seen[asked:] if "-tender" not in one and "GET" not in one]
+        assert len(written) == 1
+        api.faults.clear()
+        assert [one.state for one in fleet.servers()] == [ServerState.READY]
+
+
+@pytest.mark.only("embedded", "the silence is the proxy's")
+def test_scale_ends_within_its_timeout(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    workload = StatefulSet(replicas=1)
+    with make(Fleet, backend, exposure=HeadlessDNS(), workload=workload) as fleet:
+        api.fail(Fault(".*", "", times=math.inf, silent=True))
+        began = time.monotonic()
+        with pytest.raises(WaitTimeout, match="not brought to 0 servers within 1 s"):
+            fleet.scale(0, timeout=1)
+        assert time.monotonic() - began < 2.0
+        api.faults.clear()

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from podfleet.errors import ConfigurationError, NotFound
+from podfleet.errors import ConfigurationError, NotFound, WaitTimeout
 from podfleet.exposure import ExposureStrategy
 from podfleet.fleet.arguments import (
     Select,
@@ -66,6 +66,8 @@ from podfleet.scaling import Policy
 from podfleet.waiters.diagnosis import is_ready
 
 __all__ = ["AsyncFleet"]
+
+_GRACE = 0.2  # seconds after a timeout, for an error that knows more
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -611,7 +613,7 @@ class AsyncFleet:
 
         Args:
             replicas: How many there are to be, free and allocated.
-            timeout: Seconds for trying again while others change the set.
+            timeout: Seconds, for everything together.
 
         Returns:
             How many there are to be now; more than asked for, if an allocated one is in the way.
@@ -620,6 +622,7 @@ class AsyncFleet:
             ConfigurationError: The fleet has no StatefulSet, or ``replicas`` is no number of
                 servers.
             Contended: Other backends changed the set each time.
+            WaitTimeout: The time was up, and the API server had not answered.
         """
         check_replicas("replicas", replicas)
         check_seconds("timeout", timeout)
@@ -627,9 +630,19 @@ class AsyncFleet:
             raise ConfigurationError(
                 "Fleet.workload", None, "only a fleet over a StatefulSet has a number of servers"
             )
-        core = await self._running()
-        assert core.replicas is not None
-        return await core.replicas.scale(replicas, timeout)
+        limit = asyncio.timeout(timeout + _GRACE)
+        try:
+            async with limit:
+                core = await self._running()
+                assert core.replicas is not None
+                return await core.replicas.scale(replicas, timeout)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise WaitTimeout(
+                f"fleet {self.name}: not brought to {replicas} servers within {timeout:g} s: the "
+                "API server did not answer in time: call scale() again"
+            ) from error
 
     @_bounded
     async def release(self, server: GameServer | str, *, recycle: bool = False) -> None:

@@ -31,7 +31,6 @@ async def bounded(cluster: Cluster, what: str) -> AsyncGenerator[None, None]:
         if not limit.expired():
             raise  # not this one's
         raise TransportError(
-            f"{what}: no result within {cluster.timeout:g} s (Cluster.timeout): the API server "
-            "did not answer in time; a write may have been carried out. To do: try again, and "
-            "check the API server and the network"
+            f"{what}: no result within {cluster.timeout:g} s (Cluster.timeout); a write may have "
+            "been carried out. To do: try again, and check the API server and the network"
         ) from error

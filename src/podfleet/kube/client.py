@@ -13,10 +13,12 @@ from podfleet.errors import (
     AlreadyExists,
     ApiError,
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     PodfleetError,
     TransportError,
+    Unauthorized,
 )
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.events import without_managed_fields
@@ -246,6 +248,10 @@ class KubeClient:
                     error.found = await self._look_after(error, where)
                     if error.found is not None and done(error.found):
                         return dict(error.found)
+                    error.nothing_written = isinstance(error, AdmissionRefused) and not unknown
+                    raise
+                except (Forbidden, Unauthorized) as error:
+                    error.nothing_written = not unknown
                     raise
         raise AssertionError("unreachable: the last try raises")
 

@@ -15,6 +15,7 @@ from podfleet.errors import (
     AdmissionRefused,
     AllocationError,
     AllocationTimeout,
+    ApiError,
     Contended,
     Exhausted,
     PodfleetError,
@@ -189,8 +190,10 @@ class Allocation:
         self._claiming = True
         try:
             answer = await self._members.claims.carry_out(step, self._claim)
-        except AdmissionRefused as error:
-            self._denied = not error.unsure
+        except ApiError as error:
+            self._denied = isinstance(error, AdmissionRefused) and not error.unsure
+            if error.nothing_written and self._registration is None:
+                self._taking = None  # nothing to give up
             raise
         self._claiming = False
         return answer
@@ -209,7 +212,12 @@ class Allocation:
         self._sent = asyncio.ensure_future(self._members.claims.carry_out(step, self._claim))
         self._sent.add_done_callback(_see)  # where its Pod is deleted anyway, nobody asks
         self._claiming = True
-        self._registration = await asyncio.shield(self._sent)
+        try:
+            self._registration = await asyncio.shield(self._sent)
+        except ApiError as error:
+            if error.nothing_written:
+                self._registering, self._sent = None, None
+            raise
         self._claiming = False
         self._registering, self._sent = None, None
         return self._registration
