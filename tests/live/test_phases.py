@@ -98,11 +98,6 @@ CASES = {
         Fault("POST", "/pods$", **THROTTLED),
         r"its Pod was being created: the API server throttles: POST \S+/pods got 429 1 time",
     ),
-    "the create fails": Case(
-        AllocationPhase.CREATE,
-        Fault("POST", "/pods$", ALWAYS, status=503),
-        r"its Pod was being created: POST \S+/pods failed \d time\(s\), the last time with: ",
-    ),
     "an image cannot be pulled": Case(
         AllocationPhase.PULL,
         None,

@@ -17,6 +17,7 @@ from podfleet.cli.visit import connected
 from podfleet.cli.where import Context, Kubeconfig, Namespace, cluster_of, move
 from podfleet.fleet import AsyncFleet
 from podfleet.fleet.exposer import Exposer
+from podfleet.fleet.nodes import Nodes
 from podfleet.kube import KubeClient, Store
 from podfleet.kube.paths import pods
 from podfleet.model import GameServer, Manifest
@@ -77,14 +78,15 @@ async def _with_endpoints(fleet: AsyncFleet) -> list[GameServer]:
     """Return a fleet's servers, without starting it: nothing is written."""
     spec = fleet.spec
     async with connected(spec.cluster, spec.namespace) as (client, place):
-        exposer = Exposer(spec, client, Store(), place)
+        nodes = Nodes(spec, client, {})
+        exposer = Exposer(spec, client, Store(), place, nodes)
         try:
             return [
                 server_from_pod(pod, await exposer.shown(pod, fresh=True), ready=is_ready(pod))
                 for pod in await _pods(client, place, spec.selector)
             ]
         finally:
-            await exposer.stop()
+            await nodes.stop()
 
 
 async def _pods(client: KubeClient, namespace: str, selector: str) -> Sequence[Manifest]:

@@ -64,6 +64,7 @@ class HeadlessDNS(ExposureStrategy):
         self.publish_not_ready = publish_not_ready
         self.srv = srv
         self.resolves = resolve
+        self.reads_shared = False  # the names follow from the Pod
 
     def __repr__(self) -> str:
         """Return the call that makes this strategy."""

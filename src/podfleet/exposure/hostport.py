@@ -8,7 +8,7 @@ from typing import Any
 from podfleet.errors import ApiError, ConfigurationError
 from podfleet.exposure.address import NodeAddress
 from podfleet.exposure.strategy import ClusterView, ExposureStrategy
-from podfleet.model import Endpoint, GameServerTemplate, Manifest
+from podfleet.model import Endpoint, GameServerTemplate, Manifest, Port
 from podfleet.model.rules import Rule
 from podfleet.ports import PortPool
 
@@ -131,6 +131,18 @@ class HostPort(ExposureStrategy):
             if number:  # a Pod of an older template may lack a port that is new
                 endpoints.append(Endpoint(host, number, port.protocol, port.name))
         return tuple(endpoints)
+
+    def lacks(self, pod: Manifest, port: Port) -> str | None:
+        """Return that the Pod has no hostPort for it, if so: it never gets one."""
+        for shown in _container_ports(pod):
+            transport = shown.get("protocol", "TCP")
+            mine = (shown.get("containerPort"), transport) == (
+                port.number,
+                port.protocol.transports[0],
+            )
+            if mine and shown.get("hostPort"):
+                return None
+        return f"its Pod has no hostPort for port {port.name!r}"
 
     def check_node(self, node: Manifest) -> None:
         """Refuse a node without an address that clients can dial."""

@@ -109,6 +109,7 @@ class IstioRoute(ExposureStrategy):
         self.carries = carries
         self.cluster_domain = cluster_domain
         self.pool = by.pool
+        self.reads_shared = service is not None
 
     def __repr__(self) -> str:
         """Return the call that makes this strategy."""

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from podfleet.errors import ApiError, ConfigurationError, PodfleetError
-from podfleet.model import Endpoint, GameServerTemplate, Manifest
+from podfleet.model import Endpoint, GameServerTemplate, Manifest, Port
 from podfleet.model.names import check_namespace, check_subdomain
 from podfleet.model.plain import check_flag, check_text, plain_mapping
 from podfleet.model.rules import Rule
@@ -90,6 +90,8 @@ class ExposureStrategy(ABC):
         pool: The pool that the fleet takes numbers from before it creates a Pod, or ``None``.
         shares_ports: Whether a number may be in use on several nodes at once (hostPorts may).
         reads_nodes: Whether `endpoints` needs the Node in its `ClusterView`.
+        reads_shared: Whether `endpoints` reads the shared objects in its `ClusterView`: then they
+            are shown as they are now, for a request more.
         resolves: Whether an endpoint's host must resolve, where the fleet runs, before its
             server is handed out.
 
@@ -108,6 +110,7 @@ class ExposureStrategy(ABC):
     pool: PortPool | None = None
     shares_ports: bool = False
     reads_nodes: bool = False
+    reads_shared: bool = True
     resolves: bool = False
 
     def check(self, template: GameServerTemplate) -> None:
@@ -188,6 +191,9 @@ class ExposureStrategy(ABC):
     ) -> tuple[Endpoint, ...] | None:
         """Return what clients dial, one for each port of the template, or ``None``: not yet.
 
+        A server with fewer is not handed out. Of a Pod of another template only the ports count
+        that it declares.
+
         Args:
             pod: The Pod, as the API server shows it now. Ports are read back from it: some
                 platforms rewrite them.
@@ -197,6 +203,18 @@ class ExposureStrategy(ABC):
         Raises:
             ConfigurationError: No amount of waiting will give an endpoint.
         """
+
+    def lacks(self, pod: Manifest, port: Port) -> str | None:
+        """Return what a Pod lacks for good, so that this port cannot be reached; ``None``: nothing.
+
+        Such a server is not handed out, and is deleted. It is asked of the Pods of the present
+        template, as soon as they are created.
+
+        Args:
+            pod: The Pod.
+            port: One of the template's ports.
+        """
+        return None
 
     def refused(self, answer: Manifest | ApiError) -> bool:
         """Return whether the cluster refused the chosen numbers: choose others.

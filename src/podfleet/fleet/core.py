@@ -24,6 +24,7 @@ from podfleet.fleet.events.witness import Witness
 from podfleet.fleet.exposer import Exposer
 from podfleet.fleet.gate import Gate
 from podfleet.fleet.ledger import PortLedger
+from podfleet.fleet.nodes import Nodes
 from podfleet.fleet.pool.free import FreeServers
 from podfleet.fleet.pool.line import Line
 from podfleet.fleet.pool.orphans import Orphans
@@ -32,7 +33,7 @@ from podfleet.fleet.sighting import Sighting
 from podfleet.fleet.spec import FleetSpec
 from podfleet.fleet.tally import Purpose, Removal, Tally
 from podfleet.kube import Change, Guard, KubeClient, Progress, Reflector, Store
-from podfleet.kube.paths import object_path, pods
+from podfleet.kube.paths import pods
 from podfleet.kube.progress import on_its_own
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
@@ -73,7 +74,9 @@ class Core:
             sessions_of, admits=self.guard.owns, unreadable=unreadable_pod, about=self.about()
         )
         self.events = Events(self.store, Witness(partial(with_evidence, client)))
-        self.exposer = Exposer(spec, client, self.store, namespace)
+        self.nodes = Nodes(spec, client, self.about())
+        self.nodes.listen(self._cordon)
+        self.exposer = Exposer(spec, client, self.store, namespace, self.nodes)
         self.ports = PortLedger(spec, namespace)
         self.claims = Claims(spec.name, namespace, self.guard, self.store)
         self.releases = Releases(spec, namespace, self.guard, self.store)
@@ -89,9 +92,6 @@ class Core:
             if spec.workload
             else None
         )
-        self.cordoned = Store(may_return=True, about=self.about())
-        """The Nodes that are to get no more servers; none, if there is no right to see them."""
-        self.cordoned.listen(self._cordon)
         self.abandoned: OrderedDict[str, None] = OrderedDict()
         """Servers that are to go, if they exist: their create may be carried out late."""
         self._census = Census()
@@ -99,14 +99,6 @@ class Core:
         self._cleanups: set[asyncio.Task[None]] = set()
         self._reflector = Reflector(
             client, pods(namespace), {"labelSelector": spec.selector}, self.store, self.about()
-        )
-        self._nodes = Reflector(
-            client,
-            object_path("v1", "nodes"),
-            {"fieldSelector": "spec.unschedulable=true"},
-            self.cordoned,
-            self.about(),
-            optional=f"fleet {spec.name}: free servers stay on cordoned nodes",
         )
 
     async def start(self, timeout: float) -> None:
@@ -126,8 +118,7 @@ class Core:
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
         self._reflector.start()
-        if self.replicas is None:  # of a StatefulSet the lowest free server goes first
-            self._nodes.start()
+        self.nodes.start()
         # Beside the list: nobody waits for it. What it misses is read again before it matters.
         looking = self.in_background(self._look_whether_drained(), copy_context())
         try:
@@ -149,9 +140,8 @@ class Core:
             late.cancel()
         if self._cleanups:
             await asyncio.wait(self._cleanups)
-        await self.exposer.stop()
         await self._reflector.stop()
-        await self._nodes.stop()
+        await self.nodes.stop()
         await self.client.close()
 
     @property
@@ -334,7 +324,8 @@ class Core:
             self.abandoned.pop(pod_name, None)  # another replica's match runs there
 
     def _see(self, change: Change) -> None:
-        seen = Sighting(change.name, change.after)
+        pod = change.after
+        seen = Sighting(change.name, pod, None if pod is None else self.exposer.flaw(pod))
         self._census.follow(seen)
         self.orphans.follow(seen)
         self.free.follow(seen)
@@ -346,8 +337,9 @@ class Core:
         """Call the listener with every server that is seen, after the fleet's own parts."""
         self._on_sighting.append(listener)
 
-    def _cordon(self, change: Change) -> None:
-        self.free.cordon(change.name, change.after is not None)
+    def _cordon(self, node: str, cordoned: bool) -> None:
+        if self.replicas is None:  # of a StatefulSet the lowest free server goes first
+            self.free.cordon(node, cordoned)
 
     def _turn_away(self) -> None:
         if self.gate.since is not None:

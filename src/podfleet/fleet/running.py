@@ -134,9 +134,12 @@ class Running:
 
         Raises:
             AllocationTimeout: The time was up.
+            TransportError: So it was, and each connection was refused until then.
         """
         core = await self._core_within(deadline.left)
         if core is None:
+            if (refused := self._listing.unconnected) is not None:
+                raise refused  # there is no API server to wait for
             phase, words = self._seen()
             said = deadline.said(who or f"fleet {self._spec.name}")
             raise AllocationTimeout(f"{said}: {words}", phase=phase)
@@ -150,8 +153,8 @@ class Running:
     def _seen(self) -> tuple[AllocationPhase, str]:
         """Return how far the start is, and what it waits for."""
         own, listing = self._progress, self._listing
-        stage = own.stage or listing.stage or Stage.ANSWER
-        words = str(own) or str(listing) or "nothing has failed so far"
+        stage = listing.stage or own.stage or Stage.ANSWER
+        words = str(listing) or str(own) or "nothing has failed so far"
         phase = _PHASES.get(stage, AllocationPhase.LIST)
         return phase, f"fleet {self._spec.name} was still being started: {words}"
 

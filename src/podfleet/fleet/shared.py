@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +39,8 @@ class SharedObjects:
             for one in spec.shared
         ]
         self._shown: tuple[Manifest, ...] | None = None
+        self._shown_at = 0.0
+        self._asking = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Make what is missing, and correct what is ours and different.
@@ -46,17 +51,26 @@ class SharedObjects:
         """
         for api in self._spec.exposure.apis():
             await self._require(api)
+        began = time.monotonic()
         self._shown = tuple([await self._one(*each) for each in self._resources])
+        self._shown_at = began
 
-    async def show(self, *, fresh: bool = False) -> tuple[Manifest, ...]:
+    async def show(self, max_age: float) -> tuple[Manifest, ...]:
         """Return them as the cluster shows them, in the strategy's order.
 
         Args:
-            fresh: Read them now: a load balancer's address may have come.
+            max_age: Seconds for which an answer counts: a load balancer's address may come, or
+                change. Of a strategy that reads none of them it always does.
         """
-        if self._shown is None or fresh:
-            self._shown = tuple([await self._shown_now(*each) for each in self._resources])
-        return self._shown
+        if not self._spec.exposure.reads_shared:
+            max_age = math.inf
+        async with self._asking:
+            if self._shown is None or time.monotonic() - self._shown_at > max_age:
+                began = time.monotonic()
+                asked = (self._shown_now(*each) for each in self._resources)
+                self._shown = tuple(await asyncio.gather(*asked))
+                self._shown_at = began
+            return self._shown
 
     async def _shown_now(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
         found = await self._client.get(_path(resource.plural, wanted, one=True))

@@ -20,20 +20,24 @@ class Sighting:
     Args:
         name: Its name.
         pod: Its Pod; ``None`` if that is gone.
+        flaw: Why it can never be reached, though its Pod may be ready; ``None`` if it can.
     """
 
     name: str
     pod: Manifest | None
+    flaw: Diagnosis | None = None
 
     @cached_property
     def ready(self) -> bool:
         """Whether it can be played on."""
-        return self.pod is not None and is_ready(self.pod)
+        return self.pod is not None and self.flaw is None and is_ready(self.pod)
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
         """Why it is not ready; ``None`` if it is, or is gone."""
-        return None if self.pod is None or self.ready else diagnose(self.pod)
+        if self.pod is None or self.ready:
+            return None
+        return self.flaw or diagnose(self.pod)
 
     @cached_property
     def state(self) -> ServerState | None:

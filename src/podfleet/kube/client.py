@@ -202,7 +202,12 @@ class KubeClient:
         return True
 
     def watch(
-        self, path: str, query: Mapping[str, str], *, silence: float
+        self,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        silence: float,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a watch, an event each, until the server ends it.
 
@@ -210,6 +215,7 @@ class KubeClient:
             path: The collection's path.
             query: ``resourceVersion``, selectors, ``timeoutSeconds``.
             silence: Seconds without a byte after which the connection counts as dead.
+            opened: Called when the API server has begun to answer.
 
         Yields:
             A line each: see `events`.
@@ -218,7 +224,7 @@ class KubeClient:
             TransportError: The connection broke, or was silent for too long.
             ApiError: The watch was refused.
         """
-        return self._transport.watch(path, query, silence=silence)
+        return self._transport.watch(path, query, silence=silence, opened=opened)
 
     async def _write_once(
         self,

@@ -94,6 +94,14 @@ class Progress:
         """For how many seconds the oldest request has been under way; 0 if none is."""
         return 0.0 if (request := self._oldest) is None else request.seconds
 
+    @property
+    def unconnected(self) -> TransportError | None:
+        """Why no connection could be made, if that is what it is about; else ``None``."""
+        failure = next(reversed(self._failed.values()), None)
+        if failure is None or failure.stage is not Stage.CONNECT or self.stuck > _AT_ONCE:
+            return None
+        return failure.error if isinstance(failure.error, TransportError) else None
+
     def __str__(self) -> str:
         """Return what is seen: the request that is not answered, what was refused; or nothing."""
         return "; ".join(filter(None, [self._waiting(), self._failing()]))

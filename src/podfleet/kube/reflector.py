@@ -39,6 +39,7 @@ _BREATH = 50  # objects taken in before others of the event loop have a turn
 _WATCH_SECONDS = (240, 360)  # a random length, so that replicas do not come back in step
 _SILENCE = 90.0  # seconds; the API server sends a bookmark about every minute
 _WITHOUT = 300.0  # seconds until it is asked again for what there was no right to
+_CURRENT = 75.0  # seconds; a bookmark comes about every minute
 _BACKOFF = (0.2, 20.0)  # seconds, doubled from one failure to the next
 
 _HOPELESS = (ConfigurationError, Forbidden, NotFound, Unauthorized)
@@ -80,6 +81,7 @@ class Reflector:
         self._said = False
         self.progress = Progress()
         """What its list waits for."""
+        self._is_open = False  # the watch
         self._version = ""
         self._synced = asyncio.Event()
         self._troubled = asyncio.Event()
@@ -96,6 +98,11 @@ class Reflector:
     def age(self) -> float:
         """Seconds since the API server was last heard: a quiet fleet is heard by bookmarks."""
         return time.monotonic() - self._heard
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the store shows what is now: the watch is open, and heard when it should be."""
+        return self._is_open and self.age < _CURRENT
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -227,17 +234,22 @@ class Reflector:
             "timeoutSeconds": str(CHANCE.randint(*_WATCH_SECONDS)),
         }
         started = time.monotonic()
-        events = self._client.watch(self._path, query, silence=_SILENCE)
+        events = self._client.watch(self._path, query, silence=_SILENCE, opened=self._opened)
         try:
             async for line in events:
                 self._heard = time.monotonic()
                 self._take(line)
                 self.store.pack()
         finally:
+            self._is_open = False
             await events.aclose()
         if time.monotonic() - started < 1:
             # A proxy that ends every watch at once must not be asked in a tight loop.
             raise TransportError(f"GET {self._path}: the watch ended as soon as it began")
+
+    def _opened(self) -> None:
+        self._heard = time.monotonic()
+        self._is_open = True
 
     def _take(self, line: bytes) -> None:
         seen = glance(line)

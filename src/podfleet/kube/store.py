@@ -117,6 +117,7 @@ class Store:
     Args:
         index_by: What else to find objects by, besides their name.
         may_return: Whether what is gone may come back: a field selects the objects.
+        plain: Leaves out of an object what is never read.
         admits: Whether an object is one of those that are kept. What is read by its name may be
             another, or have ceased to be one of them.
         unreadable: Says why an object cannot be read; ``None`` if it can.
@@ -129,6 +130,7 @@ class Store:
         *,
         may_return: bool = False,
         admits: Callable[[Manifest], bool] = lambda _: True,
+        plain: Callable[[Manifest], Manifest] = lambda shown: shown,
         unreadable: Callable[[Manifest], str | None] = unreadable,
         about: Mapping[str, str] | None = None,
     ) -> None:
@@ -137,6 +139,7 @@ class Store:
         self._skipped: OrderedDict[str, str] = OrderedDict()
         self._index_by = index_by
         self._admits = admits
+        self._plain = plain
         self._may_return = may_return
         self._index: dict[str, set[str]] = {}
         self._objects: dict[str, _Kept] = {}
@@ -289,7 +292,7 @@ class Store:
         if after is None:
             del self._objects[name]
         else:
-            kept_now = _Kept(uid_of(after), version(after), keys, _plain(after))
+            kept_now = _Kept(uid_of(after), version(after), keys, _plain(self._plain(after)))
             self._objects[name] = self._at_hand[name] = kept_now
         self._reindex(name, () if kept is None else kept.keys, keys)
         change = Change(name, after, kept, missed)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -158,7 +158,12 @@ class Transport:
             raise
 
     async def watch(
-        self, path: str, query: Mapping[str, str], *, silence: float
+        self,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        silence: float,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a watch until the server ends it; see `KubeClient.watch`."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
@@ -168,6 +173,7 @@ class Transport:
             async with self._opened(request) as (response, use):
                 lines, gatherer = LineSplitter(), _Gatherer(response)
                 use.heard, until = time.monotonic(), clock() + silence
+                opened()
                 while chunk := await use.chunk(response, until):
                     use.heard = time.monotonic()
                     for line in lines.feed(chunk):

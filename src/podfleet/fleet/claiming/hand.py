@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from podfleet.errors import AllocationError, ApiError, ServerFailed
-from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, standing
+from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, is_claimable, standing
 from podfleet.fleet.claiming.deadline import Deadline
 from podfleet.fleet.claiming.start import Start
 from podfleet.fleet.core import Core
@@ -21,6 +22,8 @@ from podfleet.waiters.reachable import until_reachable, until_resolved
 from podfleet.waiters.watching import is_deleted
 
 __all__ = ["Hand"]
+
+_log = logging.getLogger(__name__)
 
 _PROBE_MARGIN = 0.1  # seconds
 
@@ -131,8 +134,14 @@ class Hand:
             if not spec.exposure.refused(error):
                 raise
             # Its starter was killed before it had found out.
-            self.core.abandon(name_of(pod), self._claim)
-            self.let_go()
+            self._give_up(pod)
+            return False
+        except ServerFailed as error:
+            may_be_another = self.core.replicas is None and is_claimable(pod)
+            if self.start.server == name_of(pod) or not may_be_another:
+                raise
+            _log.warning("%s", error, extra=self.core.about(name_of(pod)))
+            self._give_up(pod)
             return False
         self._phase = AllocationPhase.PROBE
         if spec.exposure.resolves:
@@ -147,12 +156,14 @@ class Hand:
 
         Die before they are there, and asking for the session again makes them.
         """
-        assert self.pod is not None
-        wanted, template = self.core.spec.exposure.server_objects, self.core.spec.template
-        if wanted(claimed, template) == wanted(self.pod, template):
-            return self.endpoints
+        # Of the Pod as it is now; what was read just now of all else counts.
         self._phase = AllocationPhase.ENDPOINT
         return await self.core.exposer.until_exposed(claimed)
+
+    def _give_up(self, pod: Manifest) -> None:
+        """Have a server removed that nobody can have."""
+        self.core.abandon(name_of(pod), self._claim)
+        self.let_go()
 
     def let_go(self) -> None:
         """Have others take the server, if nobody has."""

@@ -109,6 +109,7 @@ def why_not(hand: Hand, deadline: Deadline, look: LastLook | None) -> PodfleetEr
     """
     core, start, phase = hand.core, hand.start, hand.phase
     fleet = f"fleet {core.spec.name}"
+    name = "" if hand.pod is None else name_of(hand.pod)
     pod = None if look is None else look.pod
     who = fleet if pod is None else f"{fleet}: {about_pod(pod)}"
     said = deadline.said(who)
@@ -125,7 +126,7 @@ def why_not(hand: Hand, deadline: Deadline, look: LastLook | None) -> PodfleetEr
         return timed_out(deadline, who, phase, "its Pod was being created")
     if phase in (AllocationPhase.ENDPOINT, AllocationPhase.PROBE, AllocationPhase.CLAIM):
         what = {
-            AllocationPhase.ENDPOINT: f"its endpoint was not known: {core.exposer.lacking}",
+            AllocationPhase.ENDPOINT: f"its endpoint was not known: {core.exposer.lacking(name)}",
             AllocationPhase.PROBE: "its endpoint was being dialed",
         }
         return timed_out(deadline, who, phase, what.get(phase, "it was being claimed"))

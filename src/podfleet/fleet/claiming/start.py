@@ -131,7 +131,7 @@ class Start:
         self._creating = asyncio.create_task(self._core.create(pod_name, self._numbers, left))
         self._creating.add_done_callback(_see)
         try:
-            await asyncio.shield(self._creating)
+            self._core.exposer.require(await asyncio.shield(self._creating))
         except ApiError as error:
             if not refused(error):
                 raise

@@ -18,7 +18,7 @@ from podfleet.fleet.pool.ranking import Value
 from podfleet.fleet.pool.tiers import Pools, Tiers, node_of
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Store
-from podfleet.model import Manifest, Verdict
+from podfleet.model import Diagnosis, Manifest, Verdict
 from podfleet.model.manifest import annotations_of, name_of
 from podfleet.model.names import CLAIM, PATIENCE, REVISION
 from podfleet.model.server import ClaimState, claim_state, server_from_pod
@@ -79,6 +79,7 @@ class FreeServers:
         self.choice = Choice(own_replica(), self._chance)
         self._pools: OrderedDict[Selector, Tiers] = OrderedDict()
         self._cordoned: set[str] = set()  # nodes
+        self._flaws: dict[str, Diagnosis] = {}  # of servers that can never be reached
         self._node_of: dict[str, str] = {}
         self._on: dict[str, set[str]] = {}  # servers by node
         self.held: dict[str, Manifest | None] = {}
@@ -179,6 +180,10 @@ class FreeServers:
     def follow(self, seen: Sighting) -> None:
         """Learn from a server that was seen."""
         name, after = seen.name, seen.pod
+        if seen.flaw is None:
+            self._flaws.pop(name, None)
+        else:
+            self._flaws[name] = seen.flaw
         self._count(name, after)
         if after is None or not has_room(after) or not is_offered(after):
             for names in self._unclaimed:
@@ -282,7 +287,7 @@ class FreeServers:
         """Take note of what time has changed: a reservation has run out."""
         pod = self._store.get(name)
         if pod is not None:
-            self.follow(Sighting(name, pod))
+            self.follow(Sighting(name, pod, self._flaws.get(name)))
 
     def let_go(self, name: str) -> None:
         """Have a server taken again, if it is free."""
@@ -308,7 +313,12 @@ class FreeServers:
         for pod in self._store:
             name = name_of(pod)
             free = has_room(pod) and is_offered(pod) and diagnose(pod) is None
-            if free and name not in self.held and matches(pod, selector):
+            if (
+                free
+                and name not in self._flaws
+                and name not in self.held
+                and matches(pod, selector)
+            ):
                 tiers.put(name, pod, is_cordoned=node_of(pod) in self._cordoned)
 
     def _set(self, name: str, free: Manifest | None) -> None:

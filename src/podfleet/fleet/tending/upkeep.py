@@ -89,7 +89,7 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         core.on_sighting(self._follow)
         core.gate.listen(self._changed.set)
-        core.cordoned.listen(lambda _: self._changed.set())
+        core.nodes.listen(lambda _, __: self._changed.set())
 
     def start(self) -> None:
         """Begin; returns at once."""
