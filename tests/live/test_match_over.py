@@ -121,8 +121,14 @@ def test_a_process_that_is_restarted_in_a_match(
         assert event.diagnosis.log[-1] == LAST_LINE
         assert event.server is not None
         assert event.server.state is ServerState.ALLOCATED
-        found = eventually(lambda: next(one for one in [fleet.find("red")] if one and one.restarts))
-        assert (found.uid, found.state) == (server.uid, ServerState.ALLOCATED)
+
+        def restarted() -> bool:
+            found = fleet.find("red")
+            assert found is not None
+            assert (found.uid, found.state) == (server.uid, ServerState.ALLOCATED)
+            return found.restarts > 0  # counted when it runs again, a moment after the event
+
+        eventually(restarted)
         assert fleet.allocate("red", timeout=60).uid == server.uid  # the session keeps it
         assert told.of("red")[0] is ALLOCATED
         assert set(told.of("red")[1:]) == {RESTARTED}

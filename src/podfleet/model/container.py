@@ -117,8 +117,12 @@ def has_ended(pod: Manifest) -> bool:
         >>> has_ended(pod("Always", terminated={"exitCode": 0}))  # it will be started again
         False
     """
-    if _mapping(pod.get("status")).get("phase") in ("Succeeded", "Failed"):
+    shown = _mapping(pod.get("status"))
+    if shown.get("phase") in ("Succeeded", "Failed"):
         return True
+    # Asked of every Pod at every change, and nearly always no container of it has ended.
+    if all(exit_of(one) is None for one in _items(shown, "containerStatuses")):
+        return False
     ended = exit_of(container_status(pod))
     return ended is not None and not _is_restarted(pod, ended)
 
@@ -126,7 +130,7 @@ def has_ended(pod: Manifest) -> bool:
 def exit_of(status: Manifest) -> Manifest | None:
     """Return how a container's present run ended; ``None`` if it has not."""
     ended = _mapping(status.get("state")).get("terminated")
-    return ended if isinstance(ended, Mapping) else None
+    return ended if isinstance(ended, dict) else None
 
 
 def is_restarted_after(container: Manifest, pod_policy: str, code: int | None) -> bool:
@@ -180,7 +184,7 @@ def run_of(pod: Manifest) -> Run | None:
     if ended is None and "running" not in state:
         # The kubelet waits until it starts the container again: the run before was the latest.
         last = _mapping(status.get("lastState")).get("terminated")
-        if not isinstance(last, Mapping):
+        if not isinstance(last, dict):
             return None
         ended = last
     identity = (ended or _EMPTY).get("containerID") or status.get("containerID")
@@ -201,9 +205,9 @@ def _is_restarted(pod: Manifest, ended: Manifest) -> bool:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else _EMPTY
+    return value if isinstance(value, dict) else _EMPTY
 
 
 def _items(value: Any, key: str) -> list[Mapping[str, Any]]:
     found = _mapping(value).get(key)
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

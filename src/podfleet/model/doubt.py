@@ -65,5 +65,5 @@ def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 def _time(value: object) -> datetime | None:
     try:
         return parse_time(value) if isinstance(value, str) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
