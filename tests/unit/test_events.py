@@ -369,6 +369,14 @@ def test_a_silent_node_is_told_when_its_pod_goes(watched: Watched) -> None:
     assert (event.kind, event.reason) == (LOST, "node node-1 does not report")
 
 
+def test_a_pod_that_is_removed_from_a_silent_node(watched: Watched) -> None:
+    watched.show(allocated())
+    watched.show(allocated(silent_node()))
+    (event,) = watched.remove(allocated(silent_node()))
+    assert event.kind is LOST
+    assert event.reason == "node node-1 does not report, and its Pod was removed"
+
+
 def test_a_silent_node_reports_again(watched: Watched) -> None:
     sessions = {"red": 1, "blue": 1}
     watched.show(server(sessions=sessions))

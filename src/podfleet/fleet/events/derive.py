@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from attrs import frozen
 
-from podfleet.fleet.events.ending import VANISHED, Ending, ending, failure, restart, silence
+from podfleet.fleet.events.ending import Ending, ending, failure, restart, silence, vanished
 from podfleet.fleet.sighting import Sighting
 from podfleet.kube import Change
 from podfleet.model import GameServer, Manifest, ServerState
@@ -163,7 +163,8 @@ def _gone(facts: Facts, last: Sighting, at: datetime) -> list[FleetEvent]:
         at: The time.
     """
     matches = () if facts.ended else facts.matches
-    return [_about(match, last, at, VANISHED) for match in matches]
+    how = vanished(last.pod)
+    return [_about(match, last, at, how) for match in matches]
 
 
 class Derivation:

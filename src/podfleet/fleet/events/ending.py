@@ -12,7 +12,7 @@ from podfleet.model.event import EventKind
 from podfleet.waiters.containers import last_exit
 from podfleet.waiters.lenient import mapping, mappings, number, text
 
-__all__ = ["VANISHED", "Ending", "ending", "failure", "restart", "silence"]
+__all__ = ["Ending", "ending", "failure", "restart", "silence", "vanished"]
 
 
 @frozen
@@ -31,10 +31,22 @@ class Ending:
     diagnosis: Diagnosis | None = None
 
 
-VANISHED = Ending(
+_VANISHED = Ending(
     EventKind.LOST,
     "its Pod is gone: it was removed at once, or while this backend did not see the cluster",
 )
+
+
+def vanished(last: Manifest | None) -> Ending:
+    """Return what is known of a server whose Pod is gone.
+
+    Args:
+        last: Its Pod, as it was seen last.
+    """
+    why = "" if last is None else _lost_node(last)
+    if last is None or not why:
+        return _VANISHED
+    return _lost(last, "NodeNotReady", f"{why}, and its Pod was removed")
 
 
 def ending(seen: Sighting) -> Ending | None:
