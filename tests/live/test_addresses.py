@@ -14,13 +14,16 @@ from podfleet import (
     ClusterView,
     ConfigurationError,
     Endpoint,
+    Exhausted,
     ExposureStrategy,
     Fleet,
     GameServerTemplate,
     HostPort,
     NodeAddress,
     NodePortPerPod,
+    PortPoolExhausted,
     Protocol,
+    Resource,
     ServerFailed,
     ServerState,
 )
@@ -29,7 +32,7 @@ from podfleet.kube.paths import object_path, pointer
 from podfleet.model import Manifest, Port
 from podfleet.testing import Fault, FaultyApi
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, eventually_async, make, own_ports
+from tests.live.arena import eventually, eventually_async, make, own_ports, template
 from tests.live.faults import faulty
 
 pytestmark = pytest.mark.only("embedded", "its Nodes and Pods are changed by hand")
@@ -76,13 +79,14 @@ def annotated(backend: Backend) -> HostPort:
 
 async def seen(fleet: AsyncFleet, how: str) -> None:
     """Return when the next call has to see what was changed: a moment, or two seconds, later."""
-    deadline = time.monotonic() + FRESH
-    while how != "watched" and time.monotonic() < deadline:
+    began = time.monotonic()
+    while how != "watched" and time.monotonic() < began + FRESH:
         await asyncio.sleep(0.05)
     while how == "watched":
         found = await fleet.find("match-1")
         if found is not None and found.endpoint.host == SECOND:
             return
+        assert time.monotonic() < began + 5, "the old address is shown still"
 
 
 @pytest.mark.parametrize("how", ["watched", "no right to watch", "the watch is cut"])
@@ -266,3 +270,65 @@ def test_a_pod_of_a_node_that_is_gone_is_not_handed_out(
         with pytest.raises(AllocationTimeout, match=r"Node \S+ is not there any more") as failed:
             fleet.allocate("match-1", timeout=3)
         assert failed.value.phase is AllocationPhase.ENDPOINT
+
+
+class Shared(ExposureStrategy):
+    """Reads the address from a Service that all servers share, as that of a load balancer is."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    def shared_objects(self, fleet: str, template: GameServerTemplate) -> tuple[Resource, ...]:
+        manifest = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": self.service}}
+        return (Resource("services", manifest, exists=True),)
+
+    def endpoints(
+        self, pod: Manifest, template: GameServerTemplate, view: ClusterView
+    ) -> tuple[Endpoint, ...] | None:
+        return (endpoint(host=view.shared[0]["metadata"]["annotations"]["address"]),)
+
+
+def test_the_address_of_a_shared_object_is_read_again(broken: tuple[FaultyApi, Backend]) -> None:
+    api, backend = broken
+    metadata = {"name": "gate", "namespace": backend.namespace, "annotations": {"address": FIRST}}
+    spec = {"ports": [{"port": 80}]}
+    backend.cluster.create(
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+    )
+    path = object_path("v1", "services", backend.namespace, "gate")
+
+    async def play() -> None:
+        async with make(AsyncFleet, backend, exposure=Shared("gate"), ready=3) as fleet:
+            await eventually_async(lambda: fleet.statuses()[0].servers[ServerState.READY] == 3)
+            assert (await fleet.allocate("match-1", timeout=30)).endpoint.host == FIRST
+            moved = {"op": "replace", "path": "/metadata/annotations/address", "value": SECOND}
+            await asyncio.to_thread(backend.cluster.patch, path, moved)
+            await seen(fleet, "read")
+            asked = len(api.seen)
+            both = await asyncio.gather(
+                *(fleet.allocate(f"match-{number}", timeout=30) for number in (2, 3))
+            )
+            assert [server.endpoint.host for server in both] == [SECOND, SECOND]
+            assert sum(one == f"GET {path}" for one in api.seen[asked:]) == 1  # for both
+
+    asyncio.run(play())
+
+
+def test_a_fixed_hostport_that_is_taken_is_not_tried_on_other_numbers(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    api, backend = broken
+    name = backend.cluster.nodes()[0]["metadata"]["name"]
+    pool = own_ports(10)
+    fixed = {"name": "server", "ports": [{"containerPort": 9, "hostPort": pool.last + 1}]}
+    shape = template(
+        backend,
+        pod={"spec": {"containers": [fixed]}},
+        node_selector={"kubernetes.io/hostname": name},
+    )
+    with make(Fleet, backend, pool, template=shape) as fleet:
+        fleet.allocate("match-1", timeout=30)
+        with pytest.raises(Exhausted, match=rf"it asks for hostPort \d+, {pool.last + 1};") as full:
+            fleet.allocate("match-2", timeout=3)
+        assert not isinstance(full.value, PortPoolExhausted)
+        assert sum(one.startswith("POST") and one.endswith("/pods") for one in api.seen) == 2
