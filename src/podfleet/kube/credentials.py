@@ -49,6 +49,7 @@ class Credentials:
         # On a clock that never goes back: when it is loaded again after a failure; when one that
         # is about to expire is; when its files are looked at.
         self._not_before = self._next = self._look_at = 0.0
+        self._renewed = -math.inf  # after a 401
 
     async def current(self) -> Connection:
         """Return the configuration, which is as good as is known.
@@ -65,15 +66,21 @@ class Credentials:
             if self._error is not None and now < self._not_before:
                 raise self._error.with_traceback(None)  # no plugin runs for each request
             return await self._load()
-        if now >= self._look_at and now >= self._not_before:
-            self._look_at = now + _LOOK
+        if now >= self._not_before:
             is_due = now >= self._next and time.time() >= connection.renew_at
-            if is_due or connection.has_changed():
+            if is_due or self._finds_changed(connection, now):
                 self._begin()
         if self._loading is not None and time.time() >= connection.expires:
             with suppress(ConfigurationError):  # the API server says what it thinks of the old one
                 return await self._load()
         return connection
+
+    def _finds_changed(self, connection: Connection, now: float) -> bool:
+        """Return whether the configuration's files have changed, if it is time to look."""
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK
+        return connection.has_changed()
 
     async def after_refusal(self, used: Connection, refused: Unauthorized) -> Connection:
         """Return what to try again with, after a 401.
@@ -88,10 +95,13 @@ class Credentials:
         connection = self._connection
         if connection is not None and connection is not used:
             return connection  # renewed meanwhile
-        if connection is not None and time.monotonic() < self._not_before:
-            if self._failures:
+        now = time.monotonic()
+        if connection is not None:
+            if self._failures and now < self._not_before:
                 raise self._explained(refused)
-            return connection  # renewed a moment ago, and accepted since
+            if now < self._renewed + _LOOK:
+                return connection  # renewed a moment ago after a 401, and accepted since
+        self._renewed = now
         try:
             return await self._load()
         except ConfigurationError:

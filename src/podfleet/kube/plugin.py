@@ -116,14 +116,7 @@ async def _run(plugin: Entry, environment: Mapping[str, str]) -> tuple[int, byte
     """Return the plugin's exit code, what it printed, and what it said of itself."""
     command = _command(plugin)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environment,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            start_new_session=True,  # so that what it starts itself can be ended with it
-        )
+        process = await _started(command, environment)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         hint = plugin.text("installHint")
@@ -142,6 +135,27 @@ async def _run(plugin: Entry, environment: Mapping[str, str]) -> tuple[int, byte
     finally:
         await _end(process)
     return code, printed, bytes(said)
+
+
+async def _started(command: list[str], environment: Mapping[str, str]) -> Process:
+    """Start a program; if this is cancelled, the program has been ended."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            env=environment,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,  # so that what it starts itself can be ended with it
+        )
+    )
+    try:
+        # asyncio would end the program alone, and wait for all that has its pipes.
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError, ValueError):
+            await _end(await starting)
+        raise
 
 
 async def _printed(plugin: Entry, process: Process) -> bytes:
