@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +14,9 @@ from attrs import define, field
 
 from podfleet.local.api import protobuf
 from podfleet.local.api.audit import AuditEvent
+from podfleet.local.api.decoding import Decoding
 from podfleet.local.api.discovery import OPEN_API_V2, discover
+from podfleet.local.api.paging import Pages
 from podfleet.local.api.request import (
     Target,
     credentials,
@@ -35,7 +35,6 @@ from podfleet.local.objects.rights import Rights, User, review
 from podfleet.local.objects.statuses import (
     Refusal,
     bad_request,
-    expired,
     invalid,
     invalid_value,
     required,
@@ -49,7 +48,6 @@ Logs = Callable[[Manifest, Mapping[str, str]], AsyncIterator[bytes]]
 """Yields a container's log, as the query asks for it."""
 
 _AUDITED = 20_000  # requests
-_PAGES = 64  # lists that are remembered for the next page
 _TOKEN_SECONDS = 3600.0
 
 
@@ -69,7 +67,7 @@ class ApiServer:
     rights: Rights
     logs: Logs
     audit: deque[AuditEvent] = field(factory=lambda: deque(maxlen=_AUDITED))
-    _lists: OrderedDict[str, list[Record]] = field(factory=OrderedDict)
+    _pages: Pages = field(factory=Pages)
     _runner: web.ServerRunner | None = None
     _streams: set[asyncio.Task[None]] = field(factory=set)
 
@@ -94,7 +92,7 @@ class ApiServer:
     def compact(self) -> None:
         """Forget the past: for watches, and for lists that were read in part."""
         self.registry.store.compact()
-        self._lists.clear()
+        self._pages.clear()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path, token = credentials(request)
@@ -135,15 +133,16 @@ class ApiServer:
         if method == "GET":
             return await self._read(request, target)
         body = await read_body(request)
-        if method == "POST":
-            return self._post(target, query, body, user)
         if method == "DELETE":
-            return self._delete(target, query, body or {})
-        if method == "PUT":
-            if not isinstance(body, dict):
-                raise bad_request("the body is no object")
-            return self._put(target, query, body)
-        return self._patch(request, target, body)
+            return self._delete(target, query, body)
+        decoding = Decoding(query)
+        if method == "PATCH":
+            response = self._patch(request, target, body, decoding)
+        else:
+            answer = self._post if method == "POST" else self._put
+            response = answer(target, query, decoding.body(target, body), user)
+        decoding.warn(response)
+        return response
 
     async def _read(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         query = request.query
@@ -166,7 +165,7 @@ class ApiServer:
     ) -> web.StreamResponse:
         store, match = self.registry.store, selected(target.kind, query)
         if query.get("continue"):
-            version, records = self._rest(query["continue"])
+            version, records = self._pages.rest(query["continue"])
         else:
             version, namespace = str(store.version), target.namespace or None
             records = [one for one in store.records(target.kind, namespace) if match(one.manifest)]
@@ -174,7 +173,7 @@ class ApiServer:
         limit = int(query.get("limit") or 0)
         if limit and len(records) > limit:
             records, rest = records[:limit], records[limit:]
-            metadata["continue"] = self._keep(version, rest)
+            metadata["continue"] = self._pages.keep(version, rest)
             if not (query.get("labelSelector") or query.get("fieldSelector")):
                 metadata["remainingItemCount"] = len(rest)
         if as_table:
@@ -190,27 +189,6 @@ class ApiServer:
         items = b",".join(record.encoded for record in records)
         body = b'%s,"items":[%s]}' % (head[:-1].encode(), items)
         return web.Response(body=body, content_type="application/json")
-
-    def _keep(self, version: str, rest: list[Record]) -> str:
-        token = json.dumps({"v": "podfleet", "rv": version, "rest": len(rest), "id": id(rest)})
-        encoded = base64.urlsafe_b64encode(token.encode()).decode()
-        self._lists[encoded] = rest
-        while len(self._lists) > _PAGES:
-            self._lists.popitem(last=False)
-        return encoded
-
-    def _rest(self, token: str) -> tuple[str, list[Record]]:
-        if token in self._lists:
-            version = json.loads(base64.urlsafe_b64decode(token))["rv"]
-            return version, self._lists[token]
-        try:
-            json.loads(base64.urlsafe_b64decode(token))
-        except (binascii.Error, ValueError):
-            raise bad_request("continue key is not valid") from None
-        raise expired(
-            "The provided continue parameter is too old to display a consistent list result. You "
-            "can start a new list without the continue parameter."
-        )
 
     def _table(
         self,
@@ -250,10 +228,8 @@ class ApiServer:
         return watch.events()
 
     def _post(
-        self, target: Target, query: Mapping[str, str], body: Any, user: User
+        self, target: Target, query: Mapping[str, str], body: dict[str, Any], user: User
     ) -> web.StreamResponse:
-        if not isinstance(body, dict):
-            raise bad_request("the body is no object")
         if target.subresource == "token":
             return self._token(target, body)
         if not target.kind.stored:
@@ -264,7 +240,7 @@ class ApiServer:
         return web.json_response(made, status=201)
 
     def _put(
-        self, target: Target, query: Mapping[str, str], body: dict[str, Any]
+        self, target: Target, query: Mapping[str, str], body: dict[str, Any], _: User
     ) -> web.StreamResponse:
         key = target.namespace, target.name
         if target.kind.made_by_put and self.registry.store.get(target.kind, key) is None:
@@ -300,10 +276,12 @@ class ApiServer:
             dry_run=is_dry(query, {}),
         )
 
-    def _patch(self, request: web.BaseRequest, target: Target, body: Any) -> web.StreamResponse:
+    def _patch(
+        self, request: web.BaseRequest, target: Target, body: Any, decoding: Decoding
+    ) -> web.StreamResponse:
         query = request.query
         if request.content_type.startswith("application/apply-patch"):
-            return self._apply(target, query, body)
+            return self._apply(target, query, decoding.body(target, body))
         change = {
             "application/json-patch+json": patches.json_patch,
             "application/merge-patch+json": patches.merge,
@@ -312,15 +290,17 @@ class ApiServer:
         if change is None or (change is patches.strategic and target.kind in ISTIO):
             words = f"the body of the request was in an unknown format: {request.content_type}"
             raise Refusal(415, "UnsupportedMediaType", words)
-        return web.json_response(self._update(target, query, lambda shown: change(shown, body)))
+        return web.json_response(
+            self._update(
+                target, query, lambda shown: decoding.patched(target.kind, change(shown, body))
+            )
+        )
 
     def _apply(self, target: Target, query: Mapping[str, str], body: Any) -> web.StreamResponse:
         manager = query.get("fieldManager")
         if not manager:
             error = required("fieldManager", "is required for apply patch")
             raise invalid(Kind("meta.k8s.io", "v1", "PatchOptions", ""), "", [error])
-        if not isinstance(body, dict):
-            raise bad_request("error decoding patch: the body is no object")
         try:
             shown = self.registry.get(target.kind, target.namespace, target.name)
         except Refusal as refusal:
@@ -336,7 +316,9 @@ class ApiServer:
         return web.json_response(written)
 
     def _delete(self, target: Target, query: Mapping[str, str], body: Any) -> web.StreamResponse:
-        options = {**body}
+        if not isinstance(body or {}, dict):
+            raise bad_request("the body is no object")
+        options = {**(body or {})}
         if query.get("gracePeriodSeconds"):
             options["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
         if query.get("propagationPolicy"):
