@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from podfleet import (
     Invalid,
     NodePortPerPod,
     NotFound,
+    PodfleetError,
     ServerState,
     StatefulSet,
     wait_gone,
@@ -32,7 +35,7 @@ from podfleet.fleet.claiming import protocol
 from podfleet.fleet.claiming.claim import Candidate, Claim
 from podfleet.fleet.claiming.registration import lease
 from podfleet.kube.paths import object_path, pods, pointer
-from podfleet.model.names import FLEET, SESSION, STATE, registration_name
+from podfleet.model.names import FLEET, SESSION, SLOTS, STATE, registration_name
 from podfleet.model.rules import Rule
 from podfleet.testing import Fault
 from podfleet.testing.proxy import FaultyApi
@@ -160,6 +163,41 @@ def forged(world: World, own: GameServer) -> Iterator[GameServer]:
             yield evolve(own, name=name, uid=shown["uid"], labels=labels, annotations={})
     yield evolve(own, namespace="elsewhere")
     yield evolve(own, labels={**own.labels, FLEET: "other"})
+
+
+@pytest.mark.only("embedded", "hundreds of calls")
+def test_no_handle_whatever_it_claims_to_be_has_anything_written(crowded: World) -> None:
+    """All mixtures of what is true of a server and of others, but the server's own handle."""
+    with make(Fleet, crowded.backend) as fleet, FleetGroup("group", [fleet]) as group:
+        own = fleet.allocate("match-1", timeout=60)
+        before = [pod["metadata"]["uid"] for pod in crowded.backend.pods()]
+        uids = [crowded.pod(name)["metadata"]["uid"] for name in STRANGERS]
+        mixtures = product(
+            [own.name, *STRANGERS, "arena-gone"],
+            [own.uid, *uids, ""],
+            [own.namespace, "elsewhere"],
+            [own.labels, {FLEET: "other"}, {FLEET: "group"}, {}],
+            [own.annotations, {}, {**own.annotations, SLOTS: "4"}],
+        )
+        crowded.api.seen.clear()
+        tried = 0
+        for name, uid, namespace, labels, notes in mixtures:
+            if (name, uid, namespace, labels) == (own.name, own.uid, own.namespace, own.labels):
+                continue
+            handle = evolve(
+                own, name=name, uid=uid, namespace=namespace, labels=labels, annotations=notes
+            )
+            for recycle in (False, True):
+                for face in (fleet, group):
+                    with suppress(PodfleetError):
+                        face.release(handle, recycle=recycle)
+            with pytest.raises(AllocationError):
+                fleet.allocate("match-2", reservation=handle, timeout=10)
+            tried += 1
+        assert tried > 500
+        assert crowded.writes() == []
+        assert [pod["metadata"]["uid"] for pod in crowded.backend.pods()] == before
+        assert fleet.find("match-1") == own
 
 
 @pytest.mark.only("embedded", "no request is made")

@@ -4,9 +4,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from podfleet import ConfigurationError, Exhausted, Fleet, HeadlessDNS, NotFound, ServerState
 from podfleet.model.slots import free_slots, sessions_of
@@ -47,6 +49,12 @@ def test_the_fullest_server_that_fits_is_shared(backend: Backend) -> None:
             fleet.join("moon")
         other.leave(room, slots=2)
         eventually(lambda: fleet.join(room, slots=2).sessions == {room: 3})
+        for former in (evolve(full, uid="gone"), evolve(full, namespace="elsewhere")):
+            with suppress(NotFound):
+                fleet.release(former)  # of another server of the session's nothing is ended
+        held = fleet.find(full.session or "")
+        assert held is not None
+        assert held.sessions[full.session or ""] == 2
         green.release()
         full.release()
         fleet.leave("nobody")

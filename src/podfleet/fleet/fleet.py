@@ -673,7 +673,7 @@ class AsyncFleet:
             if server.namespace != core.namespace:
                 raise self._has_none(server.namespace, server.name)
             if SLOTS in server.annotations and server.session:
-                await self.leave(server.session)
+                await self._leave(core, server.session, server.uid)
                 return
         with span("release", self.name) as traced:
             pod: Manifest | None
@@ -715,6 +715,14 @@ class AsyncFleet:
         alive = [loop for loop in loops if loop is not None and not loop.is_closed()]
         runnings = [running for loop in alive if (running := self._running_in.get(loop))]
         return tuple(status for running in runnings if (status := running.status))
+
+    async def _leave(self, core: Core, session: str, uid: str) -> None:
+        """End a session's match on this very server of those that it shares with others."""
+        check_sharing(self.spec)
+        check_session(session, "server.session")
+        with span("leave", self.name, session):
+            if await core.seats.leave(session, None, None, uid=uid):
+                core.in_background(core.claims.strike(session))
 
     def _has_none(self, namespace: str, name: str) -> NotFound:
         return NotFound(

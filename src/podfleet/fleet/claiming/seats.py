@@ -14,7 +14,7 @@ from podfleet.errors import Exhausted, NotFound
 from podfleet.fleet.claiming.claim import share, was_by
 from podfleet.fleet.claiming.claims import Claims
 from podfleet.model import Manifest
-from podfleet.model.manifest import name_of, namespace_of
+from podfleet.model.manifest import name_of, namespace_of, uid_of
 from podfleet.model.slots import free_slots, sessions_of
 
 __all__ = ["Seats"]
@@ -54,11 +54,20 @@ class Seats:
             f"session {session!r} has no server: allocate it first", status=404, reason="NotFound"
         )
 
-    async def leave(self, session: str, slots: int | None, request: str | None) -> bool:
-        """Give slots of a session back, all by default; return whether it has none any more."""
+    async def leave(
+        self, session: str, slots: int | None, request: str | None, *, uid: str | None = None
+    ) -> bool:
+        """Give slots of a session back, all by default; return whether it has none any more.
+
+        Args:
+            session: The session.
+            slots: How many.
+            request: The caller's own name for this change.
+            uid: Only on the server of this UID; by default on the one that the session has.
+        """
         change = _change("leave", session, request)
         while (pod := await self._claims.find(session)) is not None:
-            if was_by(pod, change):
+            if was_by(pod, change) or uid not in (None, uid_of(pod)):
                 return False
             left = dict(sessions_of(pod))
             left[session] -= left[session] if slots is None else min(slots, left[session])
