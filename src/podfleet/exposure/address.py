@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
@@ -231,6 +232,7 @@ def _addresses(node: Manifest | None, kind: str) -> list[str]:
     return [item["address"] for item in listed if item["type"] == kind and item["address"]]
 
 
+@lru_cache(maxsize=4096)
 def _version(address: str) -> int | None:
     """Return 4 or 6; ``None`` for a DNS name."""
     try:
@@ -239,5 +241,6 @@ def _version(address: str) -> int | None:
         return None
 
 
+@lru_cache(maxsize=4096)
 def _is_public(address: str) -> bool:
     return _version(address) is not None and ipaddress.ip_address(address).is_global

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from podfleet.errors import ConfigurationError
 
 __all__ = ["check_host", "why_no_host"]
 
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+_MUST = "must be an IP address or a DNS name"
 _LONGEST = 253  # characters of a DNS name
 
 
@@ -42,9 +44,12 @@ def why_no_host(value: object) -> str | None:
         >>> why_no_host("http://play.example.com")
         'must be an IP address or a DNS name alone: leave the scheme and the path out'
     """
-    must = "must be an IP address or a DNS name"
-    if not isinstance(value, str):
-        return f"{must}, as a string"
+    return _why_not(value) if isinstance(value, str) else f"{_MUST}, as a string"
+
+
+@lru_cache(maxsize=4096)  # hosts: it is asked at every allocation, of the same few nodes
+def _why_not(value: str) -> str | None:
+    must = _MUST
     if not value.strip():
         return f"{must}: it is empty"
     if "/" in value:

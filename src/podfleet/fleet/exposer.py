@@ -57,6 +57,7 @@ class Exposer:
         self._nodes = nodes
         self._revision = spec.revision
         self._objects: dict[str, tuple[float, tuple[Manifest, ...]]] = {}
+        self._sound: set[str] = set()  # Pods of which that is known: their ports do not change
         self._lacking: dict[str, str] = {}  # what the endpoint of a server waits for
 
     async def prepare(self) -> None:
@@ -153,11 +154,13 @@ class Exposer:
 
     def flaw(self, pod: Manifest) -> Diagnosis | None:
         """Return why a server can never be reached, as its Pod alone shows; ``None`` if it can."""
-        if labels_of(pod).get(REVISION) != self._revision:
+        uid = uid_of(pod)
+        if uid in self._sound or labels_of(pod).get(REVISION) != self._revision:
             return None
         for port in self._spec.template.ports:
             if (lack := self._strategy.lacks(pod, port)) is not None:
                 return _no_endpoint(lack)
+        self._sound.add(uid)
         return None
 
     def require(self, pod: Manifest) -> None:
@@ -207,8 +210,10 @@ class Exposer:
 
     def forget(self, change: Change) -> None:
         """Drop what was known of a server that is gone."""
-        if change.after is None and change.uid_before is not None:
-            self._objects.pop(change.uid_before, None)
+        uid, after = change.uid_before, change.after
+        if uid is not None and (after is None or uid_of(after) != uid):
+            self._objects.pop(uid, None)
+            self._sound.discard(uid)
             self._lacking.pop(change.name, None)
 
     async def _objects_of(self, pod: Manifest, max_age: float) -> tuple[Manifest, ...]:
