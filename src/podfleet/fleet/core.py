@@ -35,6 +35,7 @@ from podfleet.fleet.tally import Purpose, Removal, Tally
 from podfleet.kube import Change, Guard, KubeClient, Progress, Reflector, Store
 from podfleet.kube.paths import pods
 from podfleet.kube.progress import on_its_own
+from podfleet.kube.retry import Backoff
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.readable import unreadable_pod
@@ -283,7 +284,7 @@ class Core:
 
     async def _discard(self, pod_name: str, claim: Claim) -> None:
         """Delete the server unless it is somebody else's by now; try until that is known."""
-        pause, level = _DISCARD_PAUSE[0], logging.WARNING
+        backoff, level = Backoff(_DISCARD_PAUSE), logging.WARNING
         while True:
             try:
                 await self._discard_once(pod_name, claim)
@@ -300,8 +301,7 @@ class Core:
                     extra=self.about(pod_name),
                 )
                 level = logging.DEBUG  # told once
-            await asyncio.sleep(pause)
-            pause = min(_DISCARD_PAUSE[1], pause * 2)
+            await backoff.wait()
 
     async def _discard_once(self, pod_name: str, claim: Claim) -> None:
         """Look at the Pod, and delete what was looked at.

@@ -21,6 +21,7 @@ from podfleet.fleet.shared import SharedObjects
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, Guard, KubeClient, Store
 from podfleet.kube.paths import object_path
+from podfleet.kube.retry import Backoff
 from podfleet.manifests import labelled
 from podfleet.model import Diagnosis, Endpoint, Manifest, Port, Verdict
 from podfleet.model.manifest import labels_of, name_of, namespace_of, uid_of
@@ -242,7 +243,7 @@ class Exposer:
         manifest["metadata"]["ownerReferences"] = [
             {"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)}
         ]
-        deadline = time.monotonic() + _PREDECESSOR
+        backoff = Backoff((_PAUSE[0], 2.0), within=_PREDECESSOR)
         while True:
             try:
                 return await self._guard.create(self._path(resource), manifest)
@@ -253,7 +254,7 @@ class Exposer:
                 if self._strategy.refused(error):
                     raise
                 # The object of a Pod that is ending goes when that is gone.
-                if found is not None and (_owner_uid(found) is None or time.monotonic() > deadline):
+                if backoff.spent or (found is not None and _owner_uid(found) is None):
                     raise AlreadyExists(
                         f"{manifest['kind']} {self._namespace}/{name_of(manifest)} exists, and "
                         f"is not Pod {name_of(pod)}'s: remove it, or rename the fleet",
@@ -264,7 +265,7 @@ class Exposer:
                 if self._strategy.refused(error):
                     raise
                 raise self._strategy.failure(error) from error
-            await asyncio.sleep(_PAUSE[0])
+            await backoff.wait()
 
     async def _existing(self, resource: Resource) -> Manifest | None:
         try:

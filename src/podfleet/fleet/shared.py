@@ -13,11 +13,15 @@ from podfleet.exposure import Resource
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Guard, KubeClient
 from podfleet.kube.paths import object_path, pointer
+from podfleet.kube.retry import Backoff
 from podfleet.manifests import labelled, namespaced
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, namespace_of
 
 __all__ = ["SharedObjects", "differences"]
+
+_AGAIN = (0.02, 1.0)  # seconds, doubled, until what another replica makes is read
+_PATIENCE = 10.0  # seconds for such tries together
 
 
 class SharedObjects:
@@ -52,7 +56,7 @@ class SharedObjects:
         for api in self._spec.exposure.apis():
             await self._require(api)
         began = time.monotonic()
-        self._shown = tuple([await self._one(*each) for each in self._resources])
+        self._shown = tuple([await self._ready(*each) for each in self._resources])
         self._shown_at = began
 
     async def show(self, max_age: float) -> tuple[Manifest, ...]:
@@ -102,6 +106,17 @@ class SharedObjects:
                 f"the cluster does not serve {api}: install what brings it",
             ) from error
 
+    async def _ready(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
+        """Return an object as the fleet needs it; another replica may make it at this moment."""
+        backoff = Backoff(_AGAIN, free=1, within=_PATIENCE)
+        while True:
+            try:
+                return await self._one(resource, wanted)
+            except AlreadyExists:
+                if backoff.spent:
+                    raise
+            await backoff.wait()
+
     async def _one(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
         try:
             found = await self._client.get(_path(resource.plural, wanted, one=True))
@@ -120,8 +135,6 @@ class SharedObjects:
     async def _make(self, resource: Resource, wanted: dict[str, Any]) -> Manifest:
         try:
             return await self._guard.create(_path(resource.plural, wanted), wanted)
-        except AlreadyExists:  # another replica starts too
-            return await self._one(resource, wanted)
         except AdmissionRefused:
             raise  # no right is missing
         except Forbidden as error:

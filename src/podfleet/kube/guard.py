@@ -32,6 +32,7 @@ _LABEL = pointer("metadata", "labels", FLEET)
 _UID = pointer("metadata", "uid")
 _VERSION = pointer("metadata", "resourceVersion")
 _AGAIN = (0.02, 1.0)  # seconds, doubled, until what was written since is deleted as it is now
+_PATIENCE = 30.0  # seconds for such tries together
 
 
 class Guard:
@@ -190,13 +191,17 @@ class Guard:
 
         Returns:
             Whether it was deleted.
+
+        Raises:
+            Conflict: It was written by others each time, for half a minute.
         """
-        backoff = Backoff(_AGAIN)
+        backoff = Backoff(_AGAIN, within=_PATIENCE)
         while True:
             try:
                 return await self.delete(collection, shown)
             except Conflict:
-                pass
+                if backoff.spent:
+                    raise
             now = await self.find(collection, name_of(shown))
             if now is None or uid_of(now) != uid_of(shown) or not holds(now):
                 return False

@@ -40,6 +40,7 @@ _WATCH_SECONDS = (240, 360)  # a random length, so that replicas do not come bac
 _SILENCE = 90.0  # seconds; the API server sends a bookmark about every minute
 _WITHOUT = 300.0  # seconds until it is asked again for what there was no right to
 _CURRENT = 75.0  # seconds; a bookmark comes about every minute
+_LONG = 60.0  # seconds after which it is no wonder that a version is too old again
 _BACKOFF = (0.2, 20.0)  # seconds, doubled from one failure to the next
 
 _HOPELESS = (ConfigurationError, Forbidden, NotFound, Unauthorized)
@@ -151,6 +152,7 @@ class Reflector:
 
     async def _keep(self) -> None:
         failures = 0
+        expired, since = 0, float("-inf")  # versions in a row that were too old at once
         while True:
             try:
                 if not self._version:
@@ -165,7 +167,11 @@ class Reflector:
                     extra=self._about,
                 )
                 self._version = ""
-                await asyncio.sleep(CHANCE.uniform(0, _BACKOFF[0]))
+                now = time.monotonic()
+                expired, since = (expired + 1 if now < since + _LONG else 1), now
+                await asyncio.sleep(
+                    pause(expired, _BACKOFF) if expired > 1 else CHANCE.uniform(0, _BACKOFF[0])
+                )
             except PodfleetError as error:
                 if self._optional is not None and isinstance(error, Forbidden):
                     await self._do_without(error)

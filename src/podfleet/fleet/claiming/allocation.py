@@ -234,6 +234,7 @@ class Allocation:
             if await hand.expose(pod):
                 return pod
             self._hand = None
+            await self._backoff.wait()
 
     async def _obtain(self) -> tuple[Hand, Manifest]:
         """Return a server, held, of the first fleet that has one free; else the next there is."""

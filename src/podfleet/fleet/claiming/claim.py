@@ -33,6 +33,7 @@ __all__ = [
     "free_again",
     "has_room",
     "is_claimable",
+    "is_unchanged",
     "recycle",
     "reserved_for",
     "share",
@@ -146,6 +147,12 @@ def standing(pod: Manifest | None, candidate: Candidate, session: str) -> Standi
     if turn_of(pod) == candidate.turn and is_open:
         return Standing.OPEN
     return Standing.OVER
+
+
+def is_unchanged(now: Manifest, seen: Manifest) -> bool:
+    """Return whether a Pod's claim is what it was: a write that was refused lost no race then."""
+    same = Candidate.of(now) == Candidate.of(seen)
+    return same and claim_state(now) is claim_state(seen)
 
 
 def transition(

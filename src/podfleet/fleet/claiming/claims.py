@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
@@ -20,10 +19,19 @@ from podfleet.errors import (
     PodfleetError,
 )
 from podfleet.fleet.claiming import protocol
-from podfleet.fleet.claiming.claim import Candidate, Claim, Standing, share, standing, transition
+from podfleet.fleet.claiming.claim import (
+    Candidate,
+    Claim,
+    Standing,
+    is_unchanged,
+    share,
+    standing,
+    transition,
+)
 from podfleet.fleet.claiming.registration import Registration, lease, registration_of
 from podfleet.kube import Guard
 from podfleet.kube.paths import leases, pods
+from podfleet.kube.retry import Backoff
 from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.manifest import labels_of, name_of, uid_of
@@ -35,6 +43,7 @@ __all__ = ["Claims", "Shown"]
 
 _log = logging.getLogger(__name__)
 
+_RACE = (0.01, 1.0)  # seconds, doubled, until a shared server is written that others write, too
 _AGAIN = (0.05, 10.0)  # seconds, doubled, until a clean-up that failed is tried again
 
 
@@ -125,7 +134,7 @@ class Claims:
         async def carry_out(step: protocol.Step) -> Any:
             return await self.carry_out(step, claim)
 
-        pause, level = _AGAIN[0], logging.WARNING
+        backoff, level = Backoff(_AGAIN), logging.WARNING
         while True:
             try:
                 if registration is None and claim.session is not None:
@@ -145,8 +154,7 @@ class Claims:
                     extra=self._about(name_of(pod), claim.session),
                 )
                 level = logging.DEBUG  # told once
-            await asyncio.sleep(pause)
-            pause = min(_AGAIN[1], pause * 2)
+            await backoff.wait()
 
     def shown(self, session: str | None) -> Manifest | None:
         """Return a session's server, if the watch has shown it."""
@@ -199,10 +207,12 @@ class Claims:
         came back under its name.
         """
         shown: Manifest | None = pod
+        backoff = Backoff(_RACE, free=2)
         while shown is not None and uid_of(shown) == uid_of(pod) and claim.has_slots_of(shown):
             left = {key: count for key, count in sessions_of(shown).items() if key != claim.key}
             patch = share(shown, left, uuid.uuid4().hex, datetime.now(UTC))
             shown = await self.write(shown, patch, lambda now: claim.key not in sessions_of(now))
+            await backoff.wait()
 
     async def _register(
         self, session: str, candidate: Candidate, slots: int
@@ -283,17 +293,14 @@ class Claims:
         candidate = Candidate.of(pod)
         try:
             written = await self._guard.patch(self._pods, pod, patch, done)
-        except NotFound as error:
-            self._lose(candidate, error.found)
-            return None
-        except Invalid as error:
+        except (Invalid, NotFound) as error:
             found = error.found
-            if found is None:
-                self._store.miss(candidate.name, candidate.uid)
+            if found is None or (isinstance(error, NotFound) and not self._guard.owns(found)):
+                self._lose(candidate, found)
                 return None
             if not self._store.observe(found):
                 return None
-            if Candidate.of(found) == candidate and claim_state(found) is claim_state(pod):
+            if is_unchanged(found, pod):
                 raise  # not for a lost race: it refuses what was to be written
             return found
         return written if self._store.observe(written) else None

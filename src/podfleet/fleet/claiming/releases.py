@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 
 from podfleet.errors import Conflict, Invalid, NotFound
-from podfleet.fleet.claiming.claim import free_again, recycle
+from podfleet.fleet.claiming.claim import free_again, is_unchanged, recycle
 from podfleet.fleet.spec import FleetSpec
-from podfleet.kube import Guard, Store, written_since
+from podfleet.kube import Guard, Store
 from podfleet.kube.paths import pods
 from podfleet.kube.retry import Backoff
 from podfleet.log import about
@@ -25,9 +25,10 @@ from podfleet.model.slots import has_slots
 
 __all__ = ["Releases"]
 
-_AGAIN = (0.02, 1.0)  # seconds, doubled, until a server is looked at again that was written since
-
 _log = logging.getLogger(__name__)
+
+_AGAIN = (0.02, 2.0)  # seconds, doubled, until a server is released as it is now
+_PATIENCE = 30.0  # seconds for such tries together
 
 
 class Releases:
@@ -56,23 +57,25 @@ class Releases:
 
         Raises:
             NotFound: It is there, and not the fleet's: nothing is done.
+            ApiError: The API server refuses it for another reason than a write that came first.
         """
         seen = self._store.get(name_of(pod))
         if seen is None or seen["metadata"].get("deletionTimestamp"):  # perhaps only skipped
             seen = await self._read(pod)
-        backoff = Backoff(_AGAIN, free=1)  # what the watch has shown may be old
+        backoff = Backoff(_AGAIN, free=1, within=_PATIENCE)  # what the watch has shown may be old
         while seen is not None and _is_same(seen, pod):
             try:
                 session = await self._end(seen, keep=keep)
                 self._tell(seen)
                 return session
-            except Invalid as error:
-                if not written_since(error, seen):
-                    raise  # it refuses what was to be written
-            except (Conflict, NotFound):  # written since it was seen, or gone
-                pass
+            except (Conflict, Invalid, NotFound) as error:  # written since it was seen, or gone
+                now = await self._read(pod)
+                # A Conflict is of any write, the kubelet's too; else only of the claim's.
+                same = now is not None and is_unchanged(now, seen)
+                if backoff.spent or (same and not isinstance(error, Conflict)):
+                    raise
+                seen = now
             await backoff.wait()
-            seen = await self._read(pod)
         return None
 
     async def named(self, name: str) -> Manifest | None:

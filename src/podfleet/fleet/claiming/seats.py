@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from podfleet.errors import Exhausted, NotFound
 from podfleet.fleet.claiming.claim import share, was_by
 from podfleet.fleet.claiming.claims import Claims
+from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest
 from podfleet.model.manifest import name_of, namespace_of, uid_of
 from podfleet.model.slots import free_slots, sessions_of
 
 __all__ = ["Seats"]
+
+_RACE = (0.01, 1.0)  # seconds, doubled, until a server is written that others write, too
 
 
 class Seats:
@@ -38,6 +41,7 @@ class Seats:
             Exhausted: Its server has not as many free.
         """
         change = _change("join", session, request)
+        backoff = Backoff(_RACE, free=2)
         while (pod := await self._claims.find(session)) is not None:
             if was_by(pod, change):
                 return pod
@@ -50,6 +54,7 @@ class Seats:
             written = await self._write(pod, {**before, session: before[session] + slots}, change)
             if written is not None:
                 return written
+            await backoff.wait()
         raise NotFound(
             f"session {session!r} has no server: allocate it first", status=404, reason="NotFound"
         )
@@ -66,6 +71,7 @@ class Seats:
             uid: Only on the server of this UID; by default on the one that the session has.
         """
         change = _change("leave", session, request)
+        backoff = Backoff(_RACE, free=2)
         while (pod := await self._claims.find(session)) is not None:
             if was_by(pod, change) or uid not in (None, uid_of(pod)):
                 return False
@@ -75,6 +81,7 @@ class Seats:
                 del left[session]
             if await self._write(pod, left, change) is not None:
                 return session not in left
+            await backoff.wait()
         return True
 
     async def _write(self, pod: Manifest, sessions: dict[str, int], change: str) -> Manifest | None:

@@ -153,7 +153,7 @@ class Start:
     ) -> Manifest | None:
         """Return the Pod once it is ready; ``None`` if a number is freed, or the pause is over."""
         if isinstance(self.refused, ApiError):  # a Pod that cannot be exposed
-            await _wait(freed, _REFUSED_PAUSE)
+            await _wait(freed, pause)
             return None
         ready = asyncio.ensure_future(until_ready(self._core.client, self._core.store, pod_name))
         other = asyncio.ensure_future(freed.wait())

@@ -18,7 +18,8 @@ from podfleet.model.workload import StatefulSet
 
 __all__ = ["Provisioner"]
 
-_PAUSE = (0.05, 1.0)  # seconds until a set is looked at again that was written meanwhile
+_PAUSE = (0.05, 1.0)  # seconds, doubled, until a set is looked at again that was written meanwhile
+_PATIENCE = 30.0  # seconds for such tries together
 
 _FLEET = pointer("metadata", "labels", FLEET)
 _STATE = pointer("metadata", "labels", STATE)
@@ -95,12 +96,12 @@ class Provisioner:
 
     async def _adopt(self, found: Manifest) -> Manifest:
         """Make it the fleet's, though another replica or its controller writes to it meanwhile."""
-        backoff = Backoff(_PAUSE)
+        backoff = Backoff(_PAUSE, within=_PATIENCE)
         while not self._guard.owns(found):
             try:
                 return await self._adopt_once(found)
             except Invalid as error:
-                if not written_since(error, found):
+                if backoff.spent or not written_since(error, found):
                     raise
             await backoff.wait()
             found = await self._read()
@@ -147,11 +148,11 @@ class Provisioner:
 
     async def _stamp(self, found: Manifest) -> None:
         """Give the Pods that ran before the labels that later ones are born with."""
-        backoff = Backoff(_PAUSE)
-        while not await self._stamp_once(found):
+        backoff = Backoff(_PAUSE, within=_PATIENCE)
+        while not await self._stamp_once(found, is_last=backoff.spent):
             await backoff.wait()  # they are written meanwhile: look at all again
 
-    async def _stamp_once(self, found: Manifest) -> bool:
+    async def _stamp_once(self, found: Manifest, *, is_last: bool) -> bool:
         matching = found["spec"]["selector"].get("matchLabels") or {}
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in matching.items())}
         for pod in (await self._client.get(pods(self._namespace), query))["items"]:
@@ -168,7 +169,7 @@ class Provisioner:
                     pods(self._namespace), pod, patch, done=self._guard.owns
                 )
             except (Invalid, NotFound) as error:
-                if not written_since(error, pod):
+                if is_last or not written_since(error, pod):
                     raise
                 return False
             self._store.observe(stamped)

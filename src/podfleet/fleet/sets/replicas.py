@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Collection
 from typing import Any
 
-from podfleet.chance import CHANCE
 from podfleet.errors import (
     Conflict,
     Contended,
@@ -21,13 +20,14 @@ from podfleet.errors import (
     NotFound,
     PodfleetError,
 )
-from podfleet.fleet.claiming.claim import is_claimable, transition
+from podfleet.fleet.claiming.claim import is_claimable, is_unchanged, transition
 from podfleet.fleet.sets.denial import Denial, denial_of, has_all
 from podfleet.fleet.sets.ordinals import by_ordinal, is_outdated, lowest_free, missing, reachable
 from podfleet.fleet.sets.provisioner import Provisioner
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Change, Guard, KubeClient, Store
 from podfleet.kube.paths import object_path, pods, pointer
+from podfleet.kube.retry import Backoff
 from podfleet.model import Manifest
 from podfleet.model.manifest import annotations_of, labels_of, uid_of
 from podfleet.model.names import CLAIM, REVISION, STATE
@@ -39,7 +39,7 @@ __all__ = ["Replicas"]
 _PAUSE = 1.0  # seconds between two looks, if nothing happens
 _LOOK = 0.2  # seconds between two looks into memory
 _MARK_LASTS = 30.0  # seconds; a scale-down takes its marked Pods within milliseconds
-_AGAIN = (0.05, 0.2)  # seconds between two tries of a scale-down that others wrote into
+_AGAIN = (0.1, 2.0)  # seconds, doubled, between two tries of a scale-down that others wrote into
 
 _VERSION = pointer("metadata", "resourceVersion")
 
@@ -167,6 +167,7 @@ class Replicas:
             Contended: Others wrote to it each time.
         """
         deadline = time.monotonic() + timeout
+        backoff = Backoff(_AGAIN)
         while True:
             try:
                 # Others may take away marks that have lasted long: not ours, while we count on it.
@@ -182,7 +183,7 @@ class Replicas:
                     f"replicas: it was changed meanwhile, each time within {timeout:g} s: "
                     "its servers come or go, or others scale it: try again"
                 )
-            await asyncio.sleep(CHANCE.uniform(*_AGAIN))
+            await backoff.wait()
 
     async def _scale_once(self, wanted: int) -> int | None:
         """Try it; ``None`` if something changed meanwhile.
@@ -283,7 +284,10 @@ class Replicas:
             written = await self._guard.patch(
                 self._sets, found, patch, done=lambda now: bool(now["spec"]["replicas"] == target)
             )
-        except Invalid:
+        except Invalid as error:
+            now = error.found
+            if now is not None and now["metadata"]["resourceVersion"] == patch[0]["value"]:
+                raise  # nobody wrote since: it is refused for another reason
             return False
         self._replicas = written["spec"]["replicas"]
         if target > found["spec"]["replicas"]:
@@ -336,6 +340,8 @@ class Replicas:
         except (Invalid, NotFound) as error:
             if error.found is not None:
                 self._store.observe(error.found)
+                if self._guard.owns(error.found) and is_unchanged(error.found, pod):
+                    raise  # not for a lost race
             return False
         self._store.observe(written)
         return True

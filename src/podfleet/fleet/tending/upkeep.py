@@ -380,11 +380,11 @@ class Upkeep:
             self._works.replace(name)
         self._works.begin()
         try:
-            await self._works.remove(plan.remove)
+            went = await self._works.remove(plan.remove)
             await self._works.create(plan.create, lambda: self._missing)
         finally:
             self._tell_scaled()
-        return not plan.replace
+        return not plan.replace and went
 
     def _tell_scaled(self) -> None:
         made, spared = self._works.made, self._works.spared

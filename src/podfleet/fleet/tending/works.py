@@ -47,6 +47,9 @@ class Works:
         """Servers made in this round."""
         self.created = float("-inf")
         """When the last one was made, on this machine's own clock."""
+        self._tried = 0  # deletes
+        self.removed = 0
+        """Servers that were deleted, ever."""
         self.spared = 0
         """Servers deleted in this round because they were too many."""
 
@@ -61,9 +64,15 @@ class Works:
         self._going = {uid: until for uid, until in self._going.items() if until > now}
         return frozenset(self._going)
 
-    async def remove(self, servers: Iterable[tuple[Manifest, Reason]]) -> None:
-        """Delete servers as they were seen: whatever is written on one since then spares it."""
+    async def remove(self, servers: Iterable[tuple[Manifest, Reason]]) -> bool:
+        """Delete servers as they were seen: whatever is written on one since then spares it.
+
+        Returns:
+            Whether that made a difference: one was deleted, or none was to be.
+        """
+        before, tried = self.removed, self._tried
         await _all(partial(self._remove, pod, why) for pod, why in servers)
+        return self.removed > before or self._tried == tried
 
     async def create(self, count: int, allowed: Callable[[], int]) -> None:
         """Make so many servers, as far as that is allowed, and while it is this replica's turn.
@@ -130,8 +139,10 @@ class Works:
         if name in core.free.held:
             return  # a caller here is about to claim it
         core.free.hold(name)
+        self._tried += 1
         try:
             if await core.delete_unchanged(pod):
+                self.removed += 1
                 self._going[uid_of(pod)] = time.monotonic() + _GOING
                 core.tally.removed(why.kind)
                 self.spared += why.kind in _TOO_MANY
