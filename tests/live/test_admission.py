@@ -393,6 +393,16 @@ def test_a_dry_run_that_is_not_accepted_is_a_finding(backend: Backend) -> None:
         assert finding.what.startswith("whether the cluster accepts this fleet's Pods")
         assert f"set sideEffects of webhook {HOOK}" in finding.remedy
         api.faults.clear()
+        said = (
+            f'Internal error occurred: failed calling webhook "{HOOK}": context deadline exceeded'
+        )
+        api.faults.append(Fault("POST", "/pods[?]dryRun", math.inf, status=500, message=said))
+        before = len(api.seen)
+        finding = found(fleet)
+        assert (finding.why, finding.advice) == (said, False)
+        tries = [one for one in api.seen[before:] if "/pods?dryRun" in one]
+        assert len(tries) == 1  # a webhook that hangs takes its time
+        api.faults.clear()
         api.faults.append(Fault("POST", "dryRun", math.inf, status=401))
         with pytest.raises(Unauthorized):  # nothing is known of the fleet
             fleet.preflight()

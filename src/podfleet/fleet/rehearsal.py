@@ -45,7 +45,6 @@ __all__ = ["Lack", "Rehearsal", "Right", "judged"]
 Right = tuple[str, str, str, str]
 """An API group, a resource, a verb, and a namespace."""
 
-_DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 _LABEL = pointer("metadata", "labels", FLEET)
 _LEASES = ("coordination.k8s.io", "leases")
 _LOOKED_AT = "5"  # Pods, of which one may be ending
@@ -159,7 +158,7 @@ class Rehearsal:
         group = wanted["apiVersion"].rpartition("/")[0]
         path = self._path(resource, wanted)
         try:
-            await self._client.ask(path, _stamped(wanted), _DRY)
+            await self._client.try_create(path, _stamped(wanted))
         except AlreadyExists:
             return []  # another replica starts now
         except ApiError as error:
@@ -216,7 +215,7 @@ class Rehearsal:
 
     async def _pod(self, body: Manifest) -> Manifest | Lack:
         try:
-            return await self._client.ask(pods(self._namespace), _stamped(body), _DRY)
+            return await self._client.try_create(pods(self._namespace), _stamped(body))
         except ApiError as error:
             what = f"the cluster refuses this fleet's Pods in namespace {self._namespace}"
             return judged(what, error, ("", "pods", "create", self._namespace))
@@ -255,7 +254,7 @@ class Rehearsal:
             owner = {"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)}
             wanted["metadata"]["ownerReferences"] = [owner]
             try:
-                await self._client.ask(self._path(resource, wanted), _stamped(wanted), _DRY)
+                await self._client.try_create(self._path(resource, wanted), _stamped(wanted))
                 await self._try_node_ports(resource, wanted)
             except ApiError as error:
                 if self._strategy.refused(error):
@@ -298,7 +297,7 @@ class Rehearsal:
         self, kind: str, path: str, body: Manifest, needed: tuple[str, str]
     ) -> list[Lack]:
         try:
-            await self._client.ask(path, _stamped(body), _DRY)
+            await self._client.try_create(path, _stamped(body))
         except AlreadyExists:
             pass  # every check has accepted it before its name was looked at
         except ApiError as error:
