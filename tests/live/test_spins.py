@@ -170,7 +170,9 @@ def test_what_is_refused_for_good_is_not_asked_again_and_again(
     assert backend.cluster.local is not None
     backend.cluster.local.images[IMAGE] = instant
 
-    async def play(api: FaultyApi, through: Backend) -> tuple[list[str], list[str], dict[str, str]]:
+    async def play(
+        api: FaultyApi, through: Backend
+    ) -> tuple[list[str], list[str], float, dict[str, str]]:
         scene = Scene(through)
         try:
             await scene.set()
