@@ -1,4 +1,4 @@
-"""Leader election: by this replica's own clock, whatever the Lease and the other clocks say."""
+"""Clocks that differ: leader election goes by this replica's own, a limit by the node's as well."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podfleet.fleet.claiming.claim import Claim
 from podfleet.fleet.tending.observed import Observed, holder_of, lease_spec
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -84,3 +85,31 @@ def test_the_lease_tells_people_since_when_it_is_held_and_how_often_it_changed_h
     assert holder_of(lease(returned)) == ""
     again = lease_spec(lease({**returned, "leaseTransitions": 2**31 - 1}), "b", later, 10)
     assert again["leaseTransitions"] == 2**31 - 1  # an int32 in the API
+
+
+@pytest.mark.parametrize(
+    ("skew", "wanted"),
+    [
+        (0.0, 600 + 60),  # seconds: it has run for ten minutes
+        (3600.0, 4200 + 60),
+        (-300.0, 300 + 60),
+        (-3600.0, 100 + 60),  # less than nothing, by this clock: the node's own word counts
+    ],
+)
+def test_a_limit_counts_from_the_start_of_the_pod_also_where_clocks_differ(
+    skew: float, wanted: int
+) -> None:
+    began = NOW - timedelta(seconds=600)
+    ready = (began + timedelta(seconds=100)).isoformat()
+    pod = {
+        "metadata": {"name": "arena-1", "uid": "1", "labels": {}, "annotations": {}},
+        "spec": {"containers": []},
+        "status": {
+            "startTime": began.isoformat(),
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": ready}],
+        },
+    }
+    patch = Claim(limit=60).patch(pod, NOW + timedelta(seconds=skew))
+    assert [one["value"] for one in patch if one["path"] == "/spec/activeDeadlineSeconds"] == [
+        wanted
+    ]

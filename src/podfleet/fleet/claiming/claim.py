@@ -262,8 +262,7 @@ class Claim:
         """Return what makes the kubelet end the Pod in time: its limit may only be lowered."""
         if self.limit is None:
             return []
-        started = parse_time(pod.get("status", {}).get("startTime")) or now
-        wanted = max(1, math.ceil((now - started).total_seconds() + self.limit))
+        wanted = max(1, math.ceil(_age(pod, now) + self.limit))
         before = pod["spec"].get("activeDeadlineSeconds")
         if before is not None and before <= wanted:
             return []
@@ -333,6 +332,19 @@ def free_again(pod: Manifest) -> list[dict[str, Any]]:
 
 def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _age(pod: Manifest, now: datetime) -> float:
+    """Return for how many seconds a Pod has run: its node's clock may differ from this machine's.
+
+    It is not less than what the node itself has written: a clock here that is behind must not
+    have a match ended early, as far as that can be known.
+    """
+    status = pod.get("status", {})
+    started = parse_time(status.get("startTime")) or now
+    written = (one.get("lastTransitionTime") for one in status.get("conditions") or [])
+    seen = [moment for one in written if (moment := parse_time(one)) is not None]
+    return max((moment - started).total_seconds() for moment in (now, started, *seen))
 
 
 def _is_over(pod: Manifest) -> bool:
