@@ -98,7 +98,7 @@ class World:
         self.api.cut_watches()
 
 
-def stranger(backend: Backend, name: str, **labels: str) -> None:
+def foreign_pod(backend: Backend, name: str, **labels: str) -> None:
     spec = {
         "terminationGracePeriodSeconds": GRACE,
         "containers": [{"name": "game", "image": backend.cluster.image}],
@@ -117,20 +117,20 @@ def world(backend: Backend) -> Iterator[World]:
 @pytest.fixture
 def crowded(world: World) -> World:
     """Give a world with a Pod of nobody, of another fleet, and of somebody who imitates ours."""
-    stranger(world.backend, "postgres-0")
-    stranger(world.backend, "other-1", **{FLEET: "other", STATE: "unclaimed"})
-    stranger(world.backend, "arena-7xk2mbq9wd", **{STATE: "unclaimed"})
+    foreign_pod(world.backend, "postgres-0")
+    foreign_pod(world.backend, "other-1", **{FLEET: "other", STATE: "unclaimed"})
+    foreign_pod(world.backend, "arena-7xk2mbq9wd", **{STATE: "unclaimed"})
     return world
 
 
-STRANGERS = ("postgres-0", "other-1", "arena-7xk2mbq9wd")
+FOREIGN = ("postgres-0", "other-1", "arena-7xk2mbq9wd")
 
 
 def test_what_has_a_name_but_not_the_label_is_not_found(crowded: World) -> None:
     backend = crowded.backend
     with make(Fleet, backend) as fleet:
         own = fleet.allocate("match-1", timeout=60)
-        for name in STRANGERS:
+        for name in FOREIGN:
             with pytest.raises(NotFound, match=f"fleet arena has no server {backend.namespace}/"):
                 fleet.get(name)
             for recycle in (False, True):
@@ -144,20 +144,20 @@ def test_what_has_a_name_but_not_the_label_is_not_found(crowded: World) -> None:
                 fleet.release(handle)
             with pytest.raises(AllocationError, match=r"its reservation is over|server of fleet"):
                 fleet.allocate(reservation=handle, timeout=10)
-        # Of a namesake, whoever's it is, nothing is to be ended: the server of that UID is gone.
+        # The server of that UID is gone: a Pod that has its name now is left alone.
         fleet.release(evolve(own, uid="another-cluster's"))
         fleet.release(evolve(own, name="postgres-0"))
         assert fleet.get(own.name).uid == own.uid
         with FleetGroup("group", [fleet]) as group, pytest.raises(NotFound):
             group.release(evolve(own, namespace="elsewhere"))
-    for name in STRANGERS:
+    for name in FOREIGN:
         assert crowded.is_whole(name)
         assert crowded.writes(name) == []
 
 
 def forged(world: World, own: GameServer) -> Iterator[GameServer]:
     """Yield handles that look like a server of the fleet, or are of others."""
-    for name in STRANGERS:
+    for name in FOREIGN:
         shown = world.pod(name)["metadata"]
         for labels in (own.labels, shown.get("labels", {})):
             yield evolve(own, name=name, uid=shown["uid"], labels=labels, annotations={})
@@ -171,9 +171,9 @@ def test_no_handle_whatever_it_claims_to_be_has_anything_written(crowded: World)
     with make(Fleet, crowded.backend) as fleet, FleetGroup("group", [fleet]) as group:
         own = fleet.allocate("match-1", timeout=60)
         before = [pod["metadata"]["uid"] for pod in crowded.backend.pods()]
-        uids = [crowded.pod(name)["metadata"]["uid"] for name in STRANGERS]
+        uids = [crowded.pod(name)["metadata"]["uid"] for name in FOREIGN]
         mixtures = product(
-            [own.name, *STRANGERS, "arena-gone"],
+            [own.name, *FOREIGN, "arena-gone"],
             [own.uid, *uids, ""],
             [own.namespace, "elsewhere"],
             [own.labels, {FLEET: "other"}, {FLEET: "group"}, {}],
@@ -243,7 +243,7 @@ def test_the_commands_find_only_what_is_a_fleets(crowded: World, tmp_path: Path)
             f"no server {crowded.backend.namespace}/" in answer.err or "has no server" in answer.err
         )
     assert desk.podfleet("ls", "game:fleet").out == ""
-    assert all(map(crowded.is_whole, STRANGERS))
+    assert all(map(crowded.is_whole, FOREIGN))
     assert not crowded.writes("/pods/")
 
 
@@ -269,23 +269,23 @@ def test_a_lease_in_a_sessions_place_is_left_alone(crowded: World) -> None:
         fleet.start()
         fleet.reconcile(timeout=0.1)
         assert fleet.allocate("match-4", timeout=60).session == "match-4"
-        eventually(lambda: len(backend.pods()) == len(STRANGERS) + 1)  # those in vain are gone
+        eventually(lambda: len(backend.pods()) == len(FOREIGN) + 1)  # those in vain are gone
     for name, version in versions.items():
         assert crowded.lease(name)["metadata"]["resourceVersion"] == version
 
 
-def test_a_registration_of_a_stranger_gives_nobody_the_stranger(crowded: World) -> None:
+def test_a_registration_that_names_a_foreign_pod_hands_out_another_server(crowded: World) -> None:
     backend = crowded.backend
     with make(Fleet, backend) as fleet:
-        for number, name in enumerate(STRANGERS):
+        for number, name in enumerate(FOREIGN):
             session = f"match-{number}"
             candidate = Candidate(name, crowded.pod(name)["metadata"]["uid"], 0)
             backend.cluster.create(lease(backend.namespace, "arena", session, candidate, 1))
             assert fleet.find(session) is None
             server = fleet.allocate(session, timeout=60)
-            assert server.name not in STRANGERS
+            assert server.name not in FOREIGN
             assert fleet.find(session) == server
-    for name in STRANGERS:
+    for name in FOREIGN:
         assert crowded.is_whole(name)
         assert crowded.writes(name) == []
 
@@ -329,7 +329,7 @@ def test_a_server_that_ceases_to_be_the_fleets(world: World, to: str | None) -> 
                 with pytest.raises(NotFound, match="is not fleet arena's"):
                     await fleet.release(server, recycle=recycle)
             assert await fleet.find("match-2") is None
-            assert core.store.get(names[3]) is not None, "the watch has told nothing"
+            assert core.store.get(names[3]) is not None, "the watch is silent"
             with pytest.raises(NotFound):
                 await fleet.release(names[3])
             for server in taken:
@@ -402,7 +402,7 @@ def test_a_mistake_above_the_guard_sends_nothing(crowded: World) -> None:
             mine = core.store.get(own.name)
             assert mine is not None
             elsewhere = {**mine, "metadata": {**mine["metadata"], "namespace": "elsewhere"}}
-            foreign = [*map(crowded.pod, STRANGERS), elsewhere]
+            foreign = [*map(crowded.pod, FOREIGN), elsewhere]
             patch: list[Any] = [{"op": "add", "path": "/metadata/labels/x", "value": "y"}]
             crowded.api.seen.clear()
 

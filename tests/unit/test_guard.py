@@ -20,7 +20,7 @@ from podfleet.kube.store import Change, Store
 from podfleet.model.names import check_server_name
 
 PACKAGE = Path(__file__).parents[2] / "src" / "podfleet"
-TRIES = {"ask", "try_patch"}  # reviews and dry runs
+TRIES = {"ask", "try_create", "try_patch"}  # reviews and dry runs
 WRITES = {"create", "patch", "delete", "apply", *TRIES}
 ASKING = {PACKAGE / "fleet" / name for name in ("preflight.py", "rehearsal.py")}
 
@@ -78,15 +78,15 @@ def own() -> Store:
 
 
 def test_a_store_admits_only_what_it_is_of() -> None:
-    store, told = own(), list[Change]()
-    store.listen(told.append)
+    store, changes = own(), list[Change]()
+    store.listen(changes.append)
     store.observe(pod("postgres-0", 5, "postgres"))
-    assert (store.names, told) == ((), [])
+    assert (store.names, changes) == ((), [])
 
 
 def test_what_ceases_to_be_the_fleets_is_gone_and_does_not_come_back_by_late_answers() -> None:
-    store, told = own(), list[Change]()
-    store.listen(told.append)
+    store, changes = own(), list[Change]()
+    store.listen(changes.append)
     store.observe(pod("a", 5))
     store.observe(pod("a", 4, "other"))  # a late answer
     assert store.get("a") == pod("a", 5)
@@ -94,7 +94,7 @@ def test_what_ceases_to_be_the_fleets_is_gone_and_does_not_come_back_by_late_ans
     assert store.get("a") is None
     store.observe(pod("a", 5))
     assert store.get("a") is None
-    assert [change.after for change in told] == [pod("a", 5), None]
+    assert [change.after for change in changes] == [pod("a", 5), None]
     store.observe(pod("a", 7))  # it has its label again
     assert store.get("a") == pod("a", 7)
 

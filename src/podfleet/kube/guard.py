@@ -141,7 +141,7 @@ class Guard:
         operations: Sequence[Mapping[str, Any]],
         done: Callable[[Manifest], bool],
     ) -> Manifest:
-        """Make an object the fleet's that is no fleet's yet: whoever calls this was told to.
+        """Take over an object that belongs to no fleet yet, because the user asked for that.
 
         Args:
             collection: The collection's path.
@@ -209,14 +209,14 @@ class Guard:
             await backoff.wait()
 
     def taken(self, what: str, advice: str) -> AlreadyExists:
-        """Return what to tell of a name that an object has which is not the fleet's.
+        """Return the error for a name that another object has.
 
         Args:
             what: The object: its kind, namespace and name.
             advice: What to do.
         """
         return AlreadyExists(
-            f"{what} exists, and is not what {self._words} made: it is left alone: {advice}",
+            f"{what} exists, and {self._words} did not create it: it is left alone: {advice}",
             status=409,
             reason="AlreadyExists",
         )
