@@ -12,7 +12,6 @@ from podfleet.local.api.request import Target
 from podfleet.local.objects.fields import Read, read, read_patched
 from podfleet.local.objects.kinds import Kind
 from podfleet.local.objects.statuses import bad_request
-from podfleet.model import Manifest
 
 __all__ = ["Decoding"]
 
@@ -42,8 +41,10 @@ class Decoding:
             return body  # a TokenRequest, or what is going to be refused
         return self._manifest(read(kind, body, strict=self._is("Strict")))
 
-    def patched(self, kind: Kind, patched: Manifest) -> dict[str, Any]:
+    def patched(self, kind: Kind, patched: Any) -> dict[str, Any]:
         """Return an object after a patch, likewise."""
+        if not isinstance(patched, dict):
+            raise bad_request("error decoding patch: it leaves no object")
         return self._manifest(read_patched(kind, patched, strict=self._is("Strict")))
 
     def warn(self, response: web.StreamResponse) -> None:

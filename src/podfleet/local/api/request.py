@@ -17,7 +17,17 @@ from podfleet.local.objects.rights import Action
 from podfleet.local.objects.selectors import Match, by_fields, by_labels
 from podfleet.local.objects.statuses import Refusal, bad_request, not_implemented
 
-__all__ = ["Target", "credentials", "find", "is_dry", "is_true", "read_body", "selected"]
+__all__ = [
+    "Target",
+    "credentials",
+    "delete_options",
+    "find",
+    "is_dry",
+    "is_true",
+    "read_body",
+    "selected",
+    "whole_number",
+]
 
 # Groups that every real cluster has: what is asked of them and is not here is named.
 _BUILT_IN = (
@@ -160,3 +170,44 @@ def selected(kind: Kind, query: Mapping[str, str]) -> Match:
 def is_dry(query: Mapping[str, str], options: Mapping[str, Any]) -> bool:
     """Return whether a write is only to be checked."""
     return query.get("dryRun") == "All" or options.get("dryRun") == ["All"]
+
+
+def whole_number(query: Mapping[str, str], name: str, otherwise: int) -> int:
+    """Return a number of a query.
+
+    Raises:
+        Refusal: It is none.
+    """
+    text = query.get(name) or str(otherwise)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise bad_request(f"query parameter {name} cannot be read: {error}") from None
+
+
+_DELETE_OPTIONS: Mapping[str, type] = {
+    "gracePeriodSeconds": int,
+    "preconditions": dict,
+    "propagationPolicy": str,
+    "dryRun": list,
+}
+
+
+def delete_options(query: Mapping[str, str], body: Any) -> dict[str, Any]:
+    """Return how an object is to be deleted: the body's options, and the query's over them.
+
+    Raises:
+        Refusal: They cannot be read.
+    """
+    if not isinstance(body or {}, dict):
+        raise bad_request("the body is no object")
+    options = {key: value for key, value in (body or {}).items() if value is not None}
+    if query.get("gracePeriodSeconds"):
+        options["gracePeriodSeconds"] = whole_number(query, "gracePeriodSeconds", 0)
+    if query.get("propagationPolicy"):
+        options["propagationPolicy"] = query["propagationPolicy"]
+    for name, wanted in _DELETE_OPTIONS.items():
+        value = options.get(name, wanted())
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise bad_request(f"DeleteOptions cannot be read: {name} has another type")
+    return options

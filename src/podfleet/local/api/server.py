@@ -20,11 +20,13 @@ from podfleet.local.api.paging import Pages
 from podfleet.local.api.request import (
     Target,
     credentials,
+    delete_options,
     find,
     is_dry,
     is_true,
     read_body,
     selected,
+    whole_number,
 )
 from podfleet.local.api.tables import table, wants_table
 from podfleet.local.api.watching import Watch
@@ -170,7 +172,7 @@ class ApiServer:
             version, namespace = str(store.version), target.namespace or None
             records = [one for one in store.records(target.kind, namespace) if match(one.manifest)]
         metadata: dict[str, Any] = {"resourceVersion": version}
-        limit = int(query.get("limit") or 0)
+        limit = whole_number(query, "limit", 0)
         if limit and len(records) > limit:
             records, rest = records[:limit], records[limit:]
             metadata["continue"] = self._pages.keep(version, rest)
@@ -222,7 +224,7 @@ class ApiServer:
             since=0 if initial else int(since),
             bookmarks=is_true(query.get("allowWatchBookmarks")),
             initial=initial,
-            seconds=float(query.get("timeoutSeconds") or math.inf),
+            seconds=whole_number(query, "timeoutSeconds", 0) or math.inf,
             encode=encode,
         )
         return watch.events()
@@ -290,11 +292,17 @@ class ApiServer:
         if change is None or (change is patches.strategic and target.kind in ISTIO):
             words = f"the body of the request was in an unknown format: {request.content_type}"
             raise Refusal(415, "UnsupportedMediaType", words)
-        return web.json_response(
-            self._update(
-                target, query, lambda shown: decoding.patched(target.kind, change(shown, body))
-            )
-        )
+        if change is not patches.json_patch and not isinstance(body, dict):
+            raise bad_request("error decoding patch: it must be an object")
+
+        def patched(shown: Manifest) -> Manifest:
+            try:
+                after = change(shown, body)
+            except (AttributeError, KeyError, TypeError) as error:  # of a list, an item of its own
+                raise bad_request(f"error decoding patch: {error}") from None
+            return decoding.patched(target.kind, after)
+
+        return web.json_response(self._update(target, query, patched))
 
     def _apply(self, target: Target, query: Mapping[str, str], body: Any) -> web.StreamResponse:
         manager = query.get("fieldManager")
@@ -316,13 +324,7 @@ class ApiServer:
         return web.json_response(written)
 
     def _delete(self, target: Target, query: Mapping[str, str], body: Any) -> web.StreamResponse:
-        if not isinstance(body or {}, dict):
-            raise bad_request("the body is no object")
-        options = {**(body or {})}
-        if query.get("gracePeriodSeconds"):
-            options["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
-        if query.get("propagationPolicy"):
-            options["propagationPolicy"] = query["propagationPolicy"]
+        options = delete_options(query, body)
         dry = is_dry(query, options)
         if target.name:
             return self._delete_one(target, options, dry=dry)

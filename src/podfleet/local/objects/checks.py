@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import Any
 
 from podfleet.local.objects.kinds import Kind
@@ -245,6 +246,10 @@ def _service_spec(spec: Manifest) -> Iterator[FieldError]:
         yield unsupported("spec.type", spec["type"], types)
     if not ports and not headless and spec["type"] != "ExternalName":
         yield required("spec.ports")
+    address = spec.get("clusterIP")
+    if address and not headless and not _is_ipv4(address):
+        words = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        yield invalid_value("spec.clusterIPs[0]", address, words)
     if headless and spec["type"] in ("NodePort", "LoadBalancer"):
         yield invalid_value(
             "spec.clusterIPs[0]", "None", f"may not be set to 'None' for {spec['type']} services"
@@ -275,6 +280,14 @@ def _service_spec(spec: Manifest) -> Iterator[FieldError]:
             if spec["type"] in ("NodePort", "LoadBalancer"):  # they would have one number
                 yield duplicate(f"{at}.nodePort", port.get("nodePort", 0))
         seen.add(key)
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        IPv4Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _stateful_set(wanted: Manifest) -> list[FieldError]:

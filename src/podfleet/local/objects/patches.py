@@ -73,8 +73,8 @@ def _operate(document: Any, operation: Mapping[str, Any]) -> Any:
     return _add(document, path, copy.deepcopy(operation["value"]), replace=name == "replace")
 
 
-def _pointer(path: str) -> list[str]:
-    if path and not path.startswith("/"):
+def _pointer(path: Any) -> list[str]:
+    if not isinstance(path, str) or (path and not path.startswith("/")):
         raise ValueError
     return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
 
