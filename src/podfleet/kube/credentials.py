@@ -18,6 +18,7 @@ from attrs import evolve
 from podfleet.errors import ConfigurationError, PodfleetError, TransportError, Unauthorized
 from podfleet.kube.cluster import Cluster, Connection
 from podfleet.kube.retry import pause
+from podfleet.log import about
 
 __all__ = ["Credentials"]
 
@@ -165,7 +166,11 @@ class Credentials:
             self._adopt(fresh)
         except PodfleetError as error:
             if before is not None and self._error is None:
-                _log.warning("the credentials could not be renewed: %s", error)
+                _log.warning(
+                    "the credentials could not be renewed: %s",
+                    error,
+                    extra=about(namespace=before.namespace),
+                )
             self._error = error
             self._defer()
             raise
