@@ -48,6 +48,12 @@ def start(programs: Programs, credentials: Credentials) -> list[Component]:
     )
     key = folder / "service-account.key"
     run("openssl", "genrsa", "-out", key, "2048")
+    clients = folder / "clients.crt"
+    run(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+        *("-subj", "/CN=podfleet-test-clients", "-keyout", folder / "clients.key"),
+        *("-out", clients),
+    )
     apiserver = Component(
         API_SERVER,
         [
@@ -59,6 +65,7 @@ def start(programs: Programs, credentials: Credentials) -> list[Component]:
             f"--secure-port={API_PORT}",
             f"--cert-dir={folder}",
             f"--token-auth-file={credentials.tokens}",
+            f"--client-ca-file={clients}",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
