@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ Stamp: TypeAlias = tuple[int, int, int] | None
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SHOWN = 10  # names in an error
+_SETTLED = 2 * 10**9  # nanoseconds; file systems tell times to some milliseconds, or a second
 _LISTS = {"contexts": "context", "clusters": "cluster", "users": "user"}
 
 
@@ -173,7 +175,9 @@ def _names(among: Mapping[str, Entry]) -> str:
 
 
 def _content(file: str, stamp: Stamp) -> Mapping[str, Any]:
-    content = _parsed(file, stamp)
+    # What was written a moment ago may be written again, and look the same.
+    is_settled = stamp is not None and time.time_ns() - stamp[0] > _SETTLED
+    content = (_parsed if is_settled else _parsed.__wrapped__)(file, stamp)
     if content is None:
         return {}
     if not isinstance(content, dict):
