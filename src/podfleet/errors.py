@@ -186,7 +186,7 @@ class Forbidden(ApiError):
 
 
 class AdmissionRefused(Forbidden):
-    """An admission check refused the object: see `plugin` and `refused_by`.
+    """An admission check refused the object: see ``plugin`` and ``refused_by``.
 
     Most answer 403. A webhook or a policy may answer with any status: it stays this error, so that
     a webhook's 409 or 429 is not tried again, and its 401 not taken for expired credentials.

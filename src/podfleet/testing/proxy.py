@@ -102,8 +102,9 @@ class FaultyApi:
         """Write a line of our own into every watch that is open."""
 
         async def write() -> None:
-            for _, response in self._watches:
-                await response.write(line + b"\n")
+            for request, response in self._watches:
+                if request.transport is not None and not request.transport.is_closing():
+                    await response.write(line + b"\n")
 
         self._call(write())
 
