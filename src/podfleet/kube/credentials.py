@@ -97,7 +97,7 @@ class Credentials:
         if connection is not None and connection is not used:
             return connection  # renewed meanwhile
         now = time.monotonic()
-        if connection is not None:
+        if connection is not None and self._loading is None:
             if self._failures and now < self._not_before:
                 raise self._explained(refused)
             if now < self._renewed + _LOOK:
