@@ -9,6 +9,7 @@ from podfleet.exposure import ClusterView, ExposureStrategy
 from podfleet.fleet.claiming.claim import UNTRACKED, Claim, transition
 from podfleet.fleet.spec import FleetSpec
 from podfleet.model import Endpoint, GameServerTemplate, Manifest
+from podfleet.model.manifest import name_of
 from podfleet.model.names import ALLOCATED_AT, CLAIM, FLEET, PREFIX, SESSION, new_server_name
 from podfleet.model.server import ClaimState
 
@@ -26,8 +27,10 @@ class Unexposed(ExposureStrategy):
     def endpoints(
         self, pod: Manifest, template: GameServerTemplate, view: ClusterView
     ) -> tuple[Endpoint, ...]:
-        """Return none."""
-        return ()
+        """Return the Pod's name with each port: a server needs an endpoint for every one."""
+        return tuple(
+            Endpoint(name_of(pod), port.number, port.protocol, port.name) for port in template.ports
+        )
 
 
 def made(spec: FleetSpec, namespace: str, *, plain: bool) -> dict[str, Any]:
