@@ -190,6 +190,25 @@ def test_a_dead_api_server_is_not_asked_in_a_tight_loop(
     assert all(2 <= count <= 12 for count in asked.values()), asked
 
 
+@pytest.mark.only("embedded", "it is the back-off that is looked at")
+def test_the_watch_resumes_as_soon_as_another_request_is_answered(
+    broken: tuple[FaultyApi, Backend],
+) -> None:
+    """After an outage the back-off may be long, and a server that is started needs the watch."""
+    api, backend = broken
+    with make(Fleet, backend, exposure=HeadlessDNS()) as fleet:
+        eventually(lambda: watches_pods(api))
+        asked = asked_of_pods(api)
+        api.fail(Fault("GET", r"/pods\?", times=math.inf, status=503))
+        api.cut_watches()
+        eventually(lambda: asked_of_pods(api) >= asked + 6)
+        api.faults.clear()
+        began = time.monotonic()
+        fleet.allocate(timeout=30)
+        # The sixth pause alone is 3.2 s at least.
+        assert time.monotonic() - began < 2.8
+
+
 def test_a_quiet_fleet_makes_no_requests_but_its_watches(broken: tuple[FaultyApi, Backend]) -> None:
     api, backend = broken
     with make(Fleet, backend) as fleet:

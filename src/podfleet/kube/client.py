@@ -244,6 +244,15 @@ class KubeClient:
         """
         return self._transport.watch(path, query, silence=silence, opened=opened)
 
+    async def until_answered(self, soonest: float, latest: float) -> None:
+        """Return when a request of this client has been answered with success from now on.
+
+        Args:
+            soonest: Seconds, before which this does not return.
+            latest: Seconds, after which it returns in any case.
+        """
+        await self._transport.until_answered(soonest, latest)
+
     async def _write_once(
         self,
         send: Callable[[], Any],

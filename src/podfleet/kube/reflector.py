@@ -17,6 +17,7 @@ from podfleet.errors import (
     Gone,
     NotFound,
     PodfleetError,
+    ServerError,
     TransportError,
     Unauthorized,
 )
@@ -42,6 +43,11 @@ _WITHOUT = 300.0  # seconds until it is asked again for what there was no right 
 _CURRENT = 75.0  # seconds; a bookmark comes about every minute
 _LONG = 60.0  # seconds after which it is no wonder that a version is too old again
 _BACKOFF = (0.2, 20.0)  # seconds, doubled from one failure to the next
+
+_SOON = 3  # failures, by which the back-off grows at least: others may be answered all the time
+
+_OUTAGE = (ServerError, TransportError, Unauthorized)
+"""What ends for the watch when it ends for other requests."""
 
 _HOPELESS = (ConfigurationError, Forbidden, NotFound, Unauthorized)
 """What `wait_synced` reports at once: only a person can mend it."""
@@ -178,7 +184,7 @@ class Reflector:
                     continue
                 self._note(error, is_first=not failures)
                 failures += 1
-                await asyncio.sleep(pause(failures, _BACKOFF))
+                await self._back_off(failures, ends_with_outage=isinstance(error, _OUTAGE))
             except Exception:  # a bug here must not silence the fleet: say it, and go on
                 _log.exception(
                     "%s: the watch failed in an unexpected way", self._path, extra=self._about
@@ -186,6 +192,19 @@ class Reflector:
                 self._version = ""
                 failures += 1
                 await asyncio.sleep(pause(failures, _BACKOFF))
+
+    async def _back_off(self, failures: int, *, ends_with_outage: bool) -> None:
+        """Wait before the next try.
+
+        After a long outage that may be for 20 s. But whoever calls meanwhile finds out sooner that
+        the API server answers again, and needs the watch then.
+        """
+        longest = pause(failures, _BACKOFF)
+        if not ends_with_outage:
+            await asyncio.sleep(longest)
+            return
+        soonest = min(longest, pause(min(failures, _SOON), _BACKOFF))
+        await self._client.until_answered(soonest, longest)
 
     async def _do_without(self, error: Forbidden) -> None:
         """Wait: the right may be granted later."""

@@ -99,6 +99,7 @@ class Transport:
         self._session: Session | None = None
         self._retiring: dict[Session, asyncio.Task[None]] = {}
         self._closed = False
+        self._waiting: set[asyncio.Event] = set()  # until a request is answered
 
     async def connect(self) -> Connection:
         """Load the configuration, unless that was done; renew it if that is due.
@@ -149,7 +150,10 @@ class Transport:
         began = time.monotonic()
         try:
             async with self._opened(request) as (response, use):
-                return await use.wait(response.read, _REQUEST_TIMEOUT)
+                answer = await use.wait(response.read, _REQUEST_TIMEOUT)
+            for answered in self._waiting:
+                answered.set()
+            return answer
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._doubt_watches(began)
             raise unanswered(request.action, error) from error
@@ -182,6 +186,19 @@ class Transport:
                     await gatherer.rest()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise unanswered(f"{request.action}: the watch broke", error) from error
+
+    async def until_answered(self, soonest: float, latest: float) -> None:
+        """Return when a request has been answered with success since: see `KubeClient`."""
+        answered = asyncio.Event()
+        self._waiting.add(answered)
+        try:
+            await asyncio.sleep(soonest)
+            async with asyncio.timeout(latest - soonest):
+                await answered.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.discard(answered)
 
     def _doubt_watches(self, began: float) -> None:
         """Cut the watches that were silent while a request got no answer: they are opened anew.
