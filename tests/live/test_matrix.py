@@ -26,6 +26,7 @@ from podfleet import (
     Port,
     PortPool,
     StatefulSet,
+    TransportError,
 )
 from podfleet.cli.app import app
 from podfleet.kube import KubeClient
@@ -80,9 +81,6 @@ class World:
     lag: Lag = field(factory=Lag)
     gate: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    def cluster(self, kubeconfig: Path) -> Cluster:
-        return Cluster(kubeconfig=kubeconfig, timeout=self.failure.seconds)
-
 
 class Player:
     """Plays one cell, and notes what is wrong."""
@@ -93,6 +91,8 @@ class Player:
         self._operation = operation
         self._name = f"cell-{number:02d}"
         self._first = own_ports(1).first + _PORTS * number
+        has_own = operation.timed_out is not TransportError
+        self._limit = _SCENE if has_own else world.failure.seconds  # of calls without a timeout
         self._starts = operation.starts or world.failure.kind is Kind.UNKNOWN
         self.wrong: list[str] = []
 
@@ -236,7 +236,7 @@ class Player:
             self._name,
             template=template,
             namespace=self._world.backend.namespace,
-            cluster=self._world.cluster(kubeconfig),
+            cluster=Cluster(kubeconfig=kubeconfig, timeout=self._limit),
             **settings,
         )
 
