@@ -21,6 +21,7 @@ from podfleet import (
     Conflict,
     Forbidden,
     GameServer,
+    NotFound,
     PodfleetError,
     ServerError,
     TransportError,
@@ -83,8 +84,8 @@ class Operation:
         late: Further states of the servers that an error may leave of which it is not known
             whether the API server carried the request out.
         writes: Whether it writes.
-        asks: Whether it asks the API server anything; ``None`` if that depends on what it has
-            read in the last minute.
+        asks: Whether it asks the API server anything; ``None`` if that depends on what its watches
+            show and what it has just read.
         timed_out: How it ends when its time is up.
         starts: Whether the fleet is not started before it.
         begins: Whether it starts the fleet: that is tried again for as long as there is time.
@@ -209,6 +210,12 @@ FAILURES: dict[str, Failure] = {
             kind=Kind.REFUSES_WRITES,
             error=AdmissionRefused,
             faults=_writes(status=403, message=_DENIED),
+        ),
+        Failure(
+            name="404, of each write",
+            kind=Kind.REFUSES_WRITES,
+            error=NotFound,
+            faults=_writes(status=404),
         ),
         Failure(
             name="409, for a minute",

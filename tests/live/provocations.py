@@ -410,5 +410,6 @@ UNPROVOKED: dict[type[PodfleetError], str] = {
     errors.AllocationError: "of reservations, which no command makes; each of its kinds says more",
     errors.DrainEnded: "of drain, which no command calls",
     errors.RangeFull: "allocate tells it as Exhausted",
+    errors.ServerUnreachable: "of allow_unreachable=False, which no command passes",
 }
 """Errors that no command ends with, and why."""

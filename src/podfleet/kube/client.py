@@ -28,7 +28,7 @@ from podfleet.kube.paths import delete_body
 from podfleet.kube.retry import AMBIGUOUS, retrying
 from podfleet.kube.transport import JSON, Transport
 from podfleet.model import Manifest
-from podfleet.model.manifest import annotations_of
+from podfleet.model.manifest import annotations_of, uid_of
 from podfleet.model.names import OPERATION
 
 __all__ = ["KubeClient"]
@@ -203,14 +203,19 @@ class KubeClient:
 
         Raises:
             Conflict: It changed since ``version``.
+            NotFound: So it was answered, but it is there: the error's ``found``.
         """
         body = delete_body(uid=uid, version=version, grace=grace)
         async for attempt in retrying():
             with attempt:
                 try:
                     await self._json("DELETE", path, None, body)
-                except NotFound:
-                    return False
+                except NotFound as error:
+                    # Something on the way may have answered so: only what is seen counts.
+                    error.found = await self._look(path)
+                    if error.found is None or _goes(error.found, uid):
+                        return False
+                    raise
                 except Conflict as error:
                     # apiserver: storage/interfaces.go says "UID in precondition: ...",
                     # registry/rest/delete.go "the UID in the precondition (...) does not match".
@@ -316,3 +321,9 @@ class KubeClient:
         except ValueError as error:
             raise TransportError(f"{method} {path}: the answer is no JSON: {error}") from error
         return parsed
+
+
+def _goes(shown: Manifest, uid: str | None) -> bool:
+    """Return whether the object of that UID is being deleted, or is gone."""
+    is_other = uid is not None and uid_of(shown) != uid
+    return is_other or bool(shown["metadata"].get("deletionTimestamp"))
