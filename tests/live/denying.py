@@ -40,6 +40,8 @@ class Webhook:
         self.authority = base64.b64encode(certificate.read_bytes()).decode()
         self.status: dict[str, Any] | None = None
         """What it refuses with; ``None`` to accept everything."""
+        self.patch: list[dict[str, Any]] | None = None
+        """The JSON patch that it answers with, if it may change what it is asked about."""
         self.asked = 0
         """How many requests that were no dry runs it was asked about."""
         hook = self
@@ -82,7 +84,10 @@ class Webhook:
     def _answer(self, review: dict[str, Any]) -> dict[str, Any]:
         request, status = review["request"], self.status
         self.asked += not request.get("dryRun")
-        response = {"uid": request["uid"], "allowed": status is None}
+        response: dict[str, Any] = {"uid": request["uid"], "allowed": status is None}
+        if self.patch is not None:
+            patch = base64.b64encode(json.dumps(self.patch).encode()).decode()
+            response |= {"patchType": "JSONPatch", "patch": patch}
         if status is not None:
             response["status"] = status
         return {"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}
@@ -112,12 +117,15 @@ def webhook(
     resource: str = "pods",
     group: str = "",
     operations: tuple[str, ...] = ("CREATE",),
+    *,
+    mutating: bool = False,
 ) -> Iterator[Webhook]:
     """Have the API server ask a webhook about writes in the backend's namespace."""
+    kind = "Mutating" if mutating else "Validating"
     with Webhook(folder) as hook:
         configuration = {
             "apiVersion": _API,
-            "kind": "ValidatingWebhookConfiguration",
+            "kind": f"{kind}WebhookConfiguration",
             "metadata": {"name": f"deny-{backend.namespace}"},
             "webhooks": [
                 {
@@ -139,7 +147,7 @@ def webhook(
                 }
             ],
         }
-        with _applied(backend, [configuration], ["validatingwebhookconfigurations"]):
+        with _applied(backend, [configuration], [f"{kind.lower()}webhookconfigurations"]):
             yield hook
 
 

@@ -17,20 +17,25 @@ from podfleet import (
     Finding,
     Fleet,
     Forbidden,
+    GameServer,
     HeadlessDNS,
+    HostPort,
     NotFound,
+    Port,
     QuotaExceeded,
     ServerError,
+    ServerFailed,
     ServerState,
     StatefulSet,
     Unauthorized,
 )
 from podfleet.testing import Fault
 from tests.cluster.fixtures import Backend
-from tests.live.arena import eventually, make, template
+from tests.live.arena import ANY_NODE, eventually, make, own_ports, template
 from tests.live.command import Desk
 from tests.live.denying import HOOK, policy, webhook
 from tests.live.faults import faulty
+from tests.live.test_match_over import helper
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 AT_ONCE = 15.0  # seconds, of the 60 that an allocation is given; a webhook's outage is retried
@@ -465,3 +470,56 @@ def test_the_commands_preflight_tells_of_a_webhooks_403(backend: Backend, tmp_pa
         assert (told.code, told.err) == (1, "")
         assert f"{DENIED}Forbidden" in told.out
         assert f"to do: change what webhook {HOOK} names" in told.out
+
+
+@REAL
+def test_a_mutating_webhook_that_drops_the_hostport(backend: Backend, tmp_path: Path) -> None:
+    """Its Pods are accepted, and cannot be reached."""
+    pool = own_ports(10)
+    hosts = HostPort(pool, address=ANY_NODE)
+    shape = template(backend, ports=[Port("game", 7777, "TCP")])
+    with (
+        webhook(backend, tmp_path, mutating=True) as hook,
+        make(Fleet, backend, exposure=hosts, template=shape) as fleet,
+    ):
+        hook.patch = [{"op": "remove", "path": "/spec/containers/0/ports/0/hostPort"}]
+        failed = eventually(lambda: failure(fleet))
+        assert failed is not None
+        assert failed.diagnosis.reason == "NoEndpoint"
+        assert "its Pod has no hostPort for port 'game'" in str(failed)
+        eventually(lambda: not backend.pods())
+        eventually(lambda: not pool.in_use)
+
+
+def failure(fleet: Fleet) -> ServerFailed | None:
+    """Return how an allocation fails; ``None`` while the webhook is not asked yet."""
+    try:
+        fleet.allocate(timeout=60).release()
+    except ServerFailed as error:
+        return error
+    return None
+
+
+@REAL
+def test_a_container_that_a_webhook_injects_in_front_is_not_the_server(
+    backend: Backend, tmp_path: Path
+) -> None:
+    shape = template(backend, env={"EXIT_AFTER": "5", "EXIT_CODE": "0"})
+    injected = helper(backend, "injected", 9300)
+    with (
+        webhook(backend, tmp_path, mutating=True) as hook,
+        make(Fleet, backend, exposure=HeadlessDNS(), template=shape) as fleet,
+    ):
+        hook.patch = [{"op": "add", "path": "/spec/containers/0", "value": injected}]
+
+        def has_it(server: GameServer) -> bool:
+            (pod,) = [one for one in backend.pods() if one["metadata"]["name"] == server.name]
+            return [one["name"] for one in pod["spec"]["containers"]] == ["injected", "server"]
+
+        server = fleet.allocate("match-1", timeout=60)
+        while not has_it(server):  # the API server asks the webhook after a moment
+            server.release()
+            server = fleet.allocate("match-1", timeout=60)
+        eventually(lambda: fleet.find("match-1") is None)
+        (pod,) = [one for one in backend.pods() if one["metadata"]["name"] == server.name]
+        assert pod["status"]["phase"] == "Running"  # the injected one runs on
