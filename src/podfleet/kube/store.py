@@ -197,6 +197,8 @@ class Store:
         Returns:
             Whether it can be read. What cannot is left out, with one warning.
         """
+        if self._has_read(seen):
+            return True  # a write's answer and its event show the same
         reason = self._unreadable(seen)
         if reason is not None:
             self._skip(seen, reason)
@@ -212,6 +214,16 @@ class Store:
         if before is None or version(seen) > before.version:
             self._change(name_of(seen), before, seen)
         return True
+
+    def _has_read(self, seen: Any) -> bool:
+        """Return whether this very version of the object is here."""
+        try:
+            metadata = seen["metadata"]
+            kept = self._objects[metadata["name"]]
+            same = metadata["uid"] == kept.uid and metadata["resourceVersion"] == str(kept.version)
+        except (KeyError, TypeError):
+            return False
+        return bool(same)
 
     def _skip(self, seen: Any, reason: str) -> None:
         """Leave out what cannot be read. If it could once, it is nobody's until it can again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 __all__ = [
@@ -60,6 +61,7 @@ def annotations_of(manifest: Manifest) -> Mapping[str, str]:
     return manifest["metadata"].get("annotations") or {}
 
 
+@lru_cache(maxsize=4096)  # a Pod has a dozen, most of which several Pods and all its versions share
 def parse_time(value: str | None) -> datetime | None:
     """Return a Kubernetes timestamp (RFC 3339, UTC) as an aware datetime.
 
