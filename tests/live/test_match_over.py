@@ -19,6 +19,7 @@ from podfleet import (
 )
 from podfleet.fleet.tending import reaper
 from podfleet.local import LocalCluster
+from podfleet.model.names import RECYCLED
 from tests.cluster.fixtures import Backend
 from tests.live.arena import eventually, make, template
 from tests.live.test_events import telling
@@ -217,6 +218,29 @@ class TestRecycling:
             eventually(lambda: fleet.get(server.name).state is ServerState.READY, 60)
             assert fleet.allocate("blue", timeout=60).uid == server.uid
 
+    def test_beside_a_container_with_a_probe_a_replica_records_it(
+        self, backend: Backend, local: LocalCluster
+    ) -> None:
+        """Kubernetes dates the readiness of all containers together, a sidecar's too."""
+        probe = {"readinessProbe": {"tcpSocket": {"port": 9100}, "periodSeconds": 1}}
+        containers = [helper(backend, "logs", 9100) | probe, {"name": "game"}]
+        shape = template(backend, pod={"spec": {"containers": containers}}, container="game")
+        with (
+            make(Fleet, backend, template=shape) as fleet,
+            make(Fleet, backend, template=shape, grant=False) as another,
+        ):
+            another.servers()
+            server = fleet.allocate("red", timeout=60)
+            fleet.release(server, recycle=True)
+            for ready in (False, True):
+                _set_container_ready(backend, server.name, "logs", ready)
+                assert _state_now(backend, fleet, server.name) is ServerState.STARTING
+            _set_container_ready(backend, server.name, "game", ready=False)
+            eventually(lambda: '"unready"' in fleet.get(server.name).annotations[RECYCLED])
+            _set_container_ready(backend, server.name, "game", ready=True)
+            eventually(lambda: fleet.get(server.name).state is ServerState.READY)
+            assert another.allocate("blue", timeout=60).uid == server.uid
+
     def test_a_silent_node_says_nothing(self, backend: Backend, local: LocalCluster) -> None:
         """Its Pods' Ready is set to False, and then to True again."""
         with make(Fleet, backend) as fleet:
@@ -238,6 +262,28 @@ def _state_now(backend: Backend, fleet: Fleet, name: str) -> ServerState:
     backend.cluster.patch(path, {"op": "add", "path": "/metadata/labels/shown", "value": "yes"})
     eventually(lambda: "shown" in fleet.get(name).labels)
     return fleet.get(name).state
+
+
+def _set_container_ready(backend: Backend, name: str, container: str, ready: bool) -> None:
+    """Write what the kubelet writes."""
+    (pod,) = [one for one in backend.pods() if one["metadata"]["name"] == name]
+    status = pod["status"]
+    (at,) = [i for i, one in enumerate(status["containerStatuses"]) if one["name"] == container]
+    operations = [
+        {"op": "replace", "path": f"/status/containerStatuses/{at}/ready", "value": ready}
+    ]
+    for i, one in enumerate(status["conditions"]):
+        if one["type"] in ("Ready", "ContainersReady"):
+            operations += [
+                {"op": "replace", "path": f"/status/conditions/{i}/status", "value": str(ready)},
+                {
+                    "op": "replace",
+                    "path": f"/status/conditions/{i}/lastTransitionTime",
+                    "value": f"2026-11-23T0{4 + ready}:00:00Z",
+                },
+            ]
+    path = f"/api/v1/namespaces/{backend.namespace}/pods/{name}/status"
+    backend.cluster.patch(path, *operations)
 
 
 def _set_ready(backend: Backend, name: str, status: str) -> None:

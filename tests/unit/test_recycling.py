@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from podfleet.model.names import CONTAINER, RECYCLED
-from podfleet.model.recycling import came_back, snapshot
+from podfleet.model.recycling import came_back, noted, snapshot
 from tests.unit.pods import Json, condition, container_status, ready_pod, terminated
 
 EARLIER, LATER = "2026-11-23T04:00:00Z", "2026-11-23T04:30:00Z"
@@ -109,3 +109,34 @@ def test_what_another_wrote_is_not_relied_on(written: str | None, counts: bool) 
     if written is not None:
         pod["metadata"]["annotations"] |= {RECYCLED: written}
     assert came_back(pod) is counts
+
+
+def unready(name: str) -> Callable[[Json], None]:
+    def change(pod: Json) -> None:
+        for one in pod["status"]["containerStatuses"]:
+            if one["name"] == name:
+                one["ready"] = False
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("other", "changes", "needed"),
+    [
+        (PROBED, [], False),
+        (PROBED, [unready("logs")], False),
+        (PROBED, [unready("game")], True),
+        ({}, [unready("game")], False),  # the condition's date tells
+        (PROBED, [restarted("game"), unready("game")], False),
+    ],
+)
+def test_a_note_tells_what_no_date_does(
+    other: Json, changes: list[Callable[[Json], None]], needed: bool
+) -> None:
+    pod = recycled(a_server(**other), *changes)
+    note = noted(pod)
+    assert (note is not None) is needed
+    if note is not None:
+        pod["metadata"]["annotations"][RECYCLED] = note
+        assert came_back(pod)
+        assert noted(pod) is None

@@ -39,6 +39,7 @@ from podfleet.kube.retry import Backoff
 from podfleet.log import about
 from podfleet.model import FleetStatus, Manifest
 from podfleet.model.readable import unreadable_pod
+from podfleet.model.recycling import noted
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots, sessions_of
 from podfleet.waiters.watching import with_evidence
@@ -116,6 +117,7 @@ class Core:
         self.store.listen(self._see)
         self.store.listen(self._clean_up_abandoned)
         self.store.listen(self._time_reservation)
+        self.store.listen(self._note_unready)
         if self.replicas is not None:
             self.store.listen(self.replicas.follow)
         self._reflector.start()
@@ -363,6 +365,11 @@ class Core:
         if pod is not None and claim_state(pod) is ClaimState.RESERVED:
             delay = max(0.0, reserved_for(pod)) + _RESERVATION_MARGIN
             asyncio.get_running_loop().call_later(delay, self._look_again, change.name)
+
+    def _note_unready(self, change: Change) -> None:
+        pod = change.after
+        if pod is not None and claim_state(pod) is ClaimState.RECYCLING and noted(pod) is not None:
+            self.in_background(self.releases.note_unready(pod))
 
     def _look_again(self, name: str) -> None:
         self.free.look_again(name)

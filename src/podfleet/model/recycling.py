@@ -8,9 +8,11 @@ Only the server's own container counts. Its restarts are the container's own. Wh
 is not: the cluster keeps that for all containers of a Pod together, in the condition
 ContainersReady (Ready itself changes also when the node falls silent, or a readiness gate closes).
 So a change of that condition counts only where no other container can have caused it: none of them
-was restarted or has ended since, and none has a readiness probe. Otherwise it does not count, which
-costs a server and not a match: one that never is ready again is deleted after five minutes, while
-the next match would meet a process that has not left the one before.
+was restarted or has ended since, and none has a readiness probe. Where one has, as Istio's sidecar
+does, a replica that sees the server's own container not ready writes that down on the Pod. If none
+saw it, it does not count, which costs a server and not a match: one that never is ready again is
+deleted after five minutes, while the next match would meet a process that has not left the one
+before.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from podfleet.model.container import container_name, run_of
+from podfleet.model.container import container_name, container_status, run_of
 from podfleet.model.manifest import Manifest, annotations_of
 from podfleet.model.names import RECYCLED
 
-__all__ = ["came_back", "snapshot"]
+__all__ = ["came_back", "noted", "snapshot"]
+
+_UNREADY = "unready"
 
 
 def snapshot(pod: Manifest) -> str:
@@ -65,11 +69,31 @@ def came_back(pod: Manifest) -> bool:
     if not isinstance(before, dict):
         return False
     now = _marks(pod)
-    if before.get("run") != now["run"]:
+    if before.get("run") != now["run"] or before.get(_UNREADY) is True:
         return True
     if before.get("others") != now["others"] or _another_is_probed(pod):
         return False
     return now["ready"] is not None and before.get("ready") != now["ready"]
+
+
+def noted(pod: Manifest) -> str | None:
+    """Return the note of a recycled server that is not ready; ``None`` if none is needed.
+
+    Example:
+        >>> proxy = {"name": "proxy", "readinessProbe": {"tcpSocket": {"port": 15021}}}
+        >>> pod = {
+        ...     "metadata": {"annotations": {RECYCLED: '{"run": null, "others": {}}'}},
+        ...     "spec": {"containers": [{"name": "server"}, proxy]},
+        ...     "status": {"containerStatuses": [{"name": "server", "ready": False}]},
+        ... }
+        >>> noted(pod)
+        '{"others": {}, "run": null, "unready": true}'
+    """
+    if RECYCLED not in annotations_of(pod) or came_back(pod) or not _another_is_probed(pod):
+        return None
+    if container_status(pod).get("ready") is not False:
+        return None
+    return json.dumps({**json.loads(annotations_of(pod)[RECYCLED]), _UNREADY: True}, sort_keys=True)
 
 
 def _marks(pod: Manifest) -> dict[str, Any]:

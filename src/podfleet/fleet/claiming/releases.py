@@ -6,20 +6,23 @@ if we die after each line? A recycled server's old registration is over, and goe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
-from podfleet.errors import Conflict, Invalid, NotFound
+from podfleet.chance import CHANCE
+from podfleet.errors import Conflict, Invalid, NotFound, PodfleetError
 from podfleet.fleet.claiming.claim import free_again, is_unchanged, recycle
 from podfleet.fleet.spec import FleetSpec
 from podfleet.kube import Guard, Store
-from podfleet.kube.paths import pods
+from podfleet.kube.paths import pods, pointer
 from podfleet.kube.retry import Backoff
 from podfleet.log import about
 from podfleet.model import Manifest
 from podfleet.model.container import has_ended
 from podfleet.model.manifest import annotations_of, name_of, uid_of
-from podfleet.model.names import CLAIM, SESSION
+from podfleet.model.names import CLAIM, RECYCLED, SESSION
 from podfleet.model.readable import unreadable_pod
+from podfleet.model.recycling import noted
 from podfleet.model.server import ClaimState, claim_state
 from podfleet.model.slots import has_slots
 
@@ -29,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _AGAIN = (0.02, 2.0)  # seconds, doubled, until a server is released as it is now
 _PATIENCE = 30.0  # seconds for such tries together
+_SPREAD = 0.3  # seconds at most, so that mostly one replica writes a note and the others see it
 
 
 class Releases:
@@ -90,6 +94,40 @@ class Releases:
             if error.found is not None:
                 raise
             return None
+
+    async def note_unready(self, pod: Manifest) -> None:
+        """Record on a recycled server that it is not ready: see `podfleet.model.recycling`.
+
+        Every replica that sees it tries; the patch tests what it replaces, so one of them writes.
+        """
+        note, path = noted(pod), pointer("metadata", "annotations", RECYCLED)
+        before = annotations_of(pod)[RECYCLED]
+        await asyncio.sleep(CHANCE.uniform(0, _SPREAD))
+        shown = self._store.get(name_of(pod))
+        if shown is None or annotations_of(shown).get(RECYCLED) != before:
+            return  # another replica was faster
+        try:
+            written = await self._guard.patch(
+                self._pods,
+                pod,
+                [
+                    {"op": "test", "path": path, "value": before},
+                    {"op": "add", "path": path, "value": note},
+                ],
+                done=lambda now: annotations_of(now).get(RECYCLED) == note,
+            )
+        except (Invalid, NotFound):
+            return
+        except PodfleetError as error:
+            _log.warning(
+                "%s/%s: it is not recorded that it was not ready, so it may not be used again: %s",
+                self._namespace,
+                name_of(pod),
+                error,
+                extra=about(fleet=self._spec.name, namespace=self._namespace, server=name_of(pod)),
+            )
+            return
+        self._store.observe(written)
 
     def _tell(self, seen: Manifest) -> None:
         server, session = name_of(seen), annotations_of(seen).get(SESSION)
