@@ -211,6 +211,33 @@ def test_the_service_account_of_a_pod(tmp_path: Path, monkeypatch: pytest.Monkey
     assert connection.expires == 1795748400.0
 
 
+def test_the_authority_of_a_cluster_needs_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root of a Pod's file system may be read-only, and there is no /tmp then."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
+    bundle = f"# Zoë's CA\n{pem}\n\n{pem}\n"
+    for name, text in (("token", "t"), ("ca.crt", bundle), ("namespace", "games")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    config = changed(*CLUSTER, "certificate-authority", to="ca.crt")
+    for cluster in (
+        Cluster(in_cluster=True),
+        Cluster(kubeconfig=write(tmp_path / "config", config)),
+    ):
+        assert load(cluster).configuration.ca_cert_data == f"{pem}\n{pem}"
+
+
+def test_an_empty_authority_does_not_become_that_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("")
+    config = changed(*CLUSTER, "certificate-authority", to="ca.crt")
+    assert load(Cluster(kubeconfig=write(tmp_path / "config", config))).configuration.ca_cert_data
+
+
 def test_a_client_whose_file_is_missing_is_told() -> None:
     configuration = type.__call__(Configuration)
     configuration.ssl_ca_cert = "/nowhere/ca.crt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -22,6 +23,9 @@ from podfleet.kube.plugin import ask
 
 __all__ = ["Configured", "configured", "in_cluster"]
 
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL
+)
 _EXTENSION = "client.authentication.k8s.io/exec"  # client-go: tools/clientcmd/api, ExecConfig
 
 
@@ -64,6 +68,17 @@ class Configured:
         path.write_bytes(content)
         return str(path)
 
+    def trust(self, authority: bytes) -> None:
+        """Take the certificates of the cluster's CA.
+
+        Not as a file: a Pod may have no place where one can be written.
+        """
+        found = _CERTIFICATE.findall(authority)  # without the comments between, in any encoding
+        # What is none is passed on, and never empty: OpenSSL refuses it, and trusts no others.
+        self.configuration.ca_cert_data = (
+            b"\n".join(found).decode("ascii", "replace") if found else authority or b"-"
+        )
+
     def identify(self, certificate: bytes, key: bytes) -> None:
         """Take a client certificate, with its key."""
         self.configuration.cert_file = self.keep("client.crt", certificate)
@@ -100,7 +115,7 @@ def _reach(made: Configured, cluster: Entry) -> bytes | None:
         if authority is None and (path := cluster.path("certificate-authority")) is not None:
             authority = made.read(path)
         if authority is not None:
-            configuration.ssl_ca_cert = made.keep("ca.crt", authority)
+            made.trust(authority)
     configuration.verify_ssl = not cluster.flag("insecure-skip-tls-verify")
     configuration.tls_server_name = cluster.text("tls-server-name")
     configuration.proxy = cluster.text("proxy-url")
@@ -201,5 +216,5 @@ def in_cluster(token_file: str, authority_file: str) -> Configured:
         )
     made.configuration.host = f"https://{f'[{host}]' if ':' in host else host}:{port}"
     made.bear(_decoded(wrong, "file", made.read(token_file)))
-    made.configuration.ssl_ca_cert = made.keep("ca.crt", made.read(authority_file))
+    made.trust(made.read(authority_file))
     return made

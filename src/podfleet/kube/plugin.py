@@ -124,15 +124,20 @@ async def _run(plugin: Entry, environment: Mapping[str, str]) -> tuple[int, byte
             f"cannot be run: {command[0]}: {reason}{'' if hint is None else f'. {hint}'}"
         ) from error
     said = bytearray()
+    printing = asyncio.ensure_future(_printed(plugin, process))
+    saying = asyncio.ensure_future(_said(process, said))
     try:
         async with asyncio.timeout(_LIMIT):
-            printed, _ = await asyncio.gather(_printed(plugin, process), _said(process, said))
+            printed, _ = await asyncio.gather(printing, saying)
             code = await process.wait()
     except TimeoutError:
         raise plugin.wrong(
             f"did not end within {_LIMIT:g} s, and was killed{_quoted(bytes(said))}"
         ) from None
     finally:
+        for reading in (printing, saying):  # where one fails, the other reads on
+            reading.cancel()
+        await asyncio.gather(printing, saying, return_exceptions=True)
         await _end(process)
     return code, printed, bytes(said)
 
@@ -176,17 +181,26 @@ async def _said(process: Process, said: bytearray) -> None:
 
 
 async def _end(process: Process) -> None:
-    """End it, and what it has started, unless it has ended."""
-    if process.returncode is not None:
+    """End it, and what it has started, unless all of that has ended; return when it has."""
+    assert process.stdout is not None, "it is a pipe"
+    assert process.stderr is not None, "it is a pipe"
+    pipes = (process.stdout, process.stderr)
+    if process.returncode is not None and all(pipe.at_eof() for pipe in pipes):
         return
     with suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # the group outlives the program that led it
         else:
             process.kill()
     with suppress(TimeoutError):
         async with asyncio.timeout(_END):
-            await process.wait()
+            # A pipe that is not read to its end stays open: asyncio stops reading a full one.
+            await asyncio.gather(process.wait(), *map(_drain, pipes))
+
+
+async def _drain(pipe: asyncio.StreamReader) -> None:
+    while await pipe.read(_CHUNK):
+        pass
 
 
 def _quoted(said: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import tempfile
@@ -186,8 +185,8 @@ class TestCluster:
         if self.local is not None:  # its URL ends in a token: the administrator's, so far
             server = f"{server.rpartition('/')[0]}/{token}"
         cluster = {"server": server}
-        if configuration.ssl_ca_cert:
-            authority = await asyncio.to_thread(Path(configuration.ssl_ca_cert).read_bytes)
+        if configuration.ca_cert_data:
+            authority = configuration.ca_cert_data.encode()
             cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
         context = {"cluster": "test", "user": _ACCOUNT, "namespace": namespace}
         config = {
