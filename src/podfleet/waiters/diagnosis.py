@@ -11,7 +11,7 @@ from podfleet.model.doubt import unreachable_since
 from podfleet.model.manifest import parse_time
 from podfleet.waiters.containers import containers, crash, unready
 from podfleet.waiters.evidence import about, by_age
-from podfleet.waiters.lenient import mapping, mappings, number, text
+from podfleet.waiters.lenient import condition, mapping, mappings, number, text
 from podfleet.waiters.scheduling import unscheduled
 
 __all__ = ["diagnose", "is_ready", "ready_since"]
@@ -62,7 +62,7 @@ def is_ready(pod: Manifest) -> bool:
     """
     return (
         text(pod, "status", "phase") == "Running"
-        and _condition(pod, "Ready").get("status") == "True"
+        and condition(pod, "Ready").get("status") == "True"
         and not mapping(pod, "metadata").get("deletionTimestamp")
         and not has_ended(pod)
     )
@@ -76,7 +76,7 @@ def ready_since(pod: Manifest) -> datetime | None:
     """
     if not is_ready(pod):
         return None
-    return parse_time(text(_condition(pod, "Ready"), "lastTransitionTime") or None)
+    return parse_time(text(condition(pod, "Ready"), "lastTransitionTime") or None)
 
 
 def diagnose(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
@@ -137,7 +137,7 @@ def _ended(pod: Manifest, phase: str, events: Sequence[Manifest]) -> Diagnosis:
 
 def _deleted(pod: Manifest) -> Diagnosis:
     # Preemption, eviction and taints leave their reason in this condition.
-    disruption = _condition(pod, "DisruptionTarget")
+    disruption = condition(pod, "DisruptionTarget")
     message = text(disruption, "message")
     reason = text(disruption, "reason")
     why = f" ({reason})" if reason else ""
@@ -166,11 +166,11 @@ def _ungated(pod: Manifest) -> Diagnosis:
     missing = [
         gate
         for item in mappings(pod, "spec", "readinessGates")
-        if _condition(pod, gate := text(item, "conditionType")).get("status") != "True"
+        if condition(pod, gate := text(item, "conditionType")).get("status") != "True"
     ]
-    ready = _condition(pod, "Ready")
+    ready = condition(pod, "Ready")
     message = text(ready, "message")
-    if missing and _condition(pod, "ContainersReady").get("status") == "True":
+    if missing and condition(pod, "ContainersReady").get("status") == "True":
         return _whole(
             Verdict.WAITING,
             "ReadinessGatesNotReady",
@@ -198,13 +198,6 @@ def _weight(diagnosis: Diagnosis, server: str) -> tuple[int, bool]:
     """Return what puts the worst first, and of failures the game server's own."""
     own = diagnosis.verdict is not Verdict.WAITING and diagnosis.container == server
     return _SEVERITY.index(diagnosis.verdict), not own
-
-
-def _condition(pod: Manifest, kind: str) -> Manifest:
-    for condition in mappings(pod, "status", "conditions"):
-        if text(condition, "type") == kind:
-            return condition
-    return {}
 
 
 def _whole(verdict: Verdict, reason: str, summary: str, message: str = "") -> Diagnosis:

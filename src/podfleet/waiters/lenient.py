@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["mapping", "mappings", "number", "text"]
+__all__ = ["condition", "mapping", "mappings", "number", "text"]
 
 
 def mapping(value: Any, *path: str) -> Mapping[str, Any]:
@@ -42,3 +42,16 @@ def number(value: Any, *path: str) -> int | None:
     """Return the whole number at a path, or ``None``."""
     found = mapping(value, *path[:-1]).get(path[-1])
     return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def condition(pod: Any, kind: str) -> Mapping[str, Any]:
+    """Return a Pod's condition of this type, empty if it has none.
+
+    Example:
+        >>> condition({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, "Ready")
+        {'type': 'Ready', 'status': 'True'}
+    """
+    for one in mappings(pod, "status", "conditions"):
+        if text(one, "type") == kind:
+            return one
+    return {}

@@ -10,7 +10,7 @@ from podfleet.model.container import container_status, exit_of, has_ended
 from podfleet.model.doubt import unreachable_since
 from podfleet.model.event import EventKind
 from podfleet.waiters.containers import last_exit
-from podfleet.waiters.lenient import mapping, mappings, number, text
+from podfleet.waiters.lenient import condition, mapping, number, text
 
 __all__ = ["Ending", "ending", "failure", "restart", "silence", "vanished"]
 
@@ -58,7 +58,7 @@ def ending(seen: Sighting) -> Ending | None:
     pod = seen.pod
     assert pod is not None, "one that is gone is the caller's to tell"
     if why := _disruption(pod):
-        reason = text(_condition(pod, "DisruptionTarget"), "reason") or "DisruptionTarget"
+        reason = text(condition(pod, "DisruptionTarget"), "reason") or "DisruptionTarget"
         return _lost(pod, reason, why)
     if mapping(pod, "metadata").get("deletionTimestamp"):
         # Ahead of the phase: a process that is told to end ends, with whichever exit code.
@@ -113,7 +113,7 @@ def _disruption(pod: Manifest) -> str:
 
     https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
     """
-    found = _condition(pod, "DisruptionTarget")
+    found = condition(pod, "DisruptionTarget")
     if found.get("status") != "True":
         return ""
     said = filter(None, (text(found, "reason"), text(found, "message")))
@@ -140,10 +140,3 @@ def _with_exit_code(pod: Manifest, diagnosis: Diagnosis) -> Diagnosis:
     if ended is None or diagnosis.exit_code is not None:
         return diagnosis
     return evolve(diagnosis, exit_code=number(ended, "exitCode"))
-
-
-def _condition(pod: Manifest, kind: str) -> Manifest:
-    for condition in mappings(pod, "status", "conditions"):
-        if text(condition, "type") == kind:
-            return condition
-    return {}
